@@ -1,0 +1,39 @@
+package phone
+
+import "time"
+
+// WebhookStatus says whether a webhook is sent to.
+type WebhookStatus string
+
+// A webhook is active until it is disabled by hand, by a 410, or by days of failure.
+const (
+	WebhookActive   WebhookStatus = "active"
+	WebhookDisabled WebhookStatus = "disabled"
+)
+
+// Limits and defaults of a webhook's settings, from the contract.
+const (
+	DefaultContextLimit = 10
+	MaxContextLimit     = 50
+	DefaultTimeout      = 30 * time.Second
+	MinTimeout          = 5 * time.Second
+	MaxTimeout          = 120 * time.Second
+)
+
+// Webhook is an endpoint: an agent's own, or the project's default.
+type Webhook struct {
+	ID        string
+	ProjectID string
+	// AgentID is empty for the project's default.
+	AgentID string
+	URL     string
+	Secret  string
+	Status  WebhookStatus
+	// ContextLimit is how many messages of history a delivery carries, 0 to 50.
+	ContextLimit int
+	// Timeout bounds one whole attempt.
+	Timeout   time.Duration
+	CreatedAt time.Time
+	// Revision grows with every change, so that a newer copy can be told from an older.
+	Revision int64
+}
