@@ -1,0 +1,260 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/store"
+	"zombiezen.com/go/sqlite"
+)
+
+// Due hands up to limit of a webhook's due deliveries to the dispatcher, oldest
+// first, leaving out those it holds. They are marked as handed over before this
+// returns: from then on each may have been sent, whatever happens to the process.
+func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, holding []string, limit int) (b store.Batch, err error) {
+	held, err := json.Marshal(append([]string{}, holding...))
+	if err != nil {
+		return b, err
+	}
+	err = s.write(ctx, func(t *tx) error {
+		b = store.Batch{}
+		var fresh []string
+		err := each(t.Conn, "due", func(r *row) error {
+			j := readJob(r)
+			if j.handed == 0 {
+				fresh = append(fresh, j.DeliveryID)
+			}
+			j.Handed = true
+			b.Jobs = append(b.Jobs, &j.Job)
+			return nil
+		}, webhookID, micros(now), string(held), limit)
+		if err != nil {
+			return err
+		}
+		for _, id := range fresh {
+			if err := exec(t.Conn, "hand", id, t.run); err != nil {
+				return err
+			}
+		}
+		b.More = len(b.Jobs) == limit
+		_, err = one(t.Conn, "nextDue", func(r *row) { b.NextDue = fromMicros(r.int64()) }, webhookID, micros(now))
+		return err
+	})
+	return b, err
+}
+
+// HandBack takes back deliveries that the dispatcher held and surely never sent.
+func (s *Store) HandBack(ctx context.Context, ids []string) error {
+	for chunk := range slices.Chunk(ids, 500) {
+		err := s.write(ctx, func(t *tx) error {
+			for _, id := range chunk {
+				if err := exec(t.Conn, "handBack", id, t.run); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Content returns what the body of a delivery is rendered from. Nothing of it
+// changes while the delivery lives: messages are only ever appended, and events
+// and the limit of history are frozen when the delivery is bound.
+func (s *Store) Content(ctx context.Context, deliveryID string) (out phone.Content, err error) {
+	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
+		limit := 0
+		ok, err := one(c, "content", func(r *row) {
+			out.Event = readEvent(r)
+			limit, out.Body = r.int(), r.bytes()
+		}, phone.EventID(deliveryID), deliveryID)
+		if err := orNotFound(ok, err, "delivery", deliveryID); err != nil {
+			return err
+		}
+		if out.Body != nil || limit == 0 || out.Event.ConversationID == "" || out.Event.Type == phone.EventCallEnded {
+			return nil
+		}
+		err = each(c, "history", func(r *row) error {
+			out.History = append(out.History, readMessage(r))
+			return nil
+		}, out.Event.ConversationID, out.Event.HistoryBefore, limit)
+		slices.Reverse(out.History)
+		return err
+	})
+	return out, err
+}
+
+// Record writes what came of attempts, in one transaction.
+func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []store.Recorded, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		out = make([]store.Recorded, len(results))
+		for i, r := range results {
+			if err := recordOne(t, r, &out[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// recordOne moves a delivery to its result, where it is still of the round the
+// attempt was made in, and logs the attempt in any case.
+func recordOne(t *tx, res *phone.Result, out *store.Recorded) error {
+	j, a := res.Job, &res.Attempt
+	sent := micros(a.SentAt)
+	got := func(r *row) { out.Number = r.int() }
+	ok, err := one(t.Conn, "recordResult", got, j.DeliveryID, j.Round, string(res.Status), sent, micros(res.NextAttemptAt), res.Body)
+	if err != nil {
+		return err
+	}
+	from := phone.Pending
+	if !ok && res.Status == phone.Success {
+		from = phone.Failed
+		ok, err = one(t.Conn, "recordLateSuccess", got, j.DeliveryID, j.Round, sent)
+		if err != nil {
+			return err
+		}
+	}
+	if ok {
+		out.Applied, out.Status = true, res.Status
+		t.count(j.ProjectID, micros(j.CreatedAt), string(j.EventType), from, res.Status, 1)
+	} else {
+		known, err := one(t.Conn, "recordLate", func(r *row) { got(r); out.Status = phone.DeliveryStatus(r.text()) }, j.DeliveryID, sent)
+		if err != nil || !known {
+			return err
+		}
+	}
+	err = exec(t.Conn, "insertAttempt", j.DeliveryID, out.Number, a.ID, a.URL, sent, a.Duration.Microseconds(),
+		a.Legacy, a.Standard, a.HTTPStatus, a.Error, a.ResponseBody)
+	if err != nil || !res.DisableWebhook {
+		return err
+	}
+	w, err := webhookByID(t.Conn, j.WebhookID)
+	if err != nil || w == nil || w.Status == phone.WebhookDisabled || w.URL != a.URL {
+		// Gone already, or set anew since: the 410 came from where it no longer points.
+		return err
+	}
+	return disableWebhook(t, j.ProjectID, j.WebhookID)
+}
+
+// CreateTest makes a delivery that tests a webhook: bound to it, of one attempt,
+// and out of the lanes' sight for as long as that attempt can take.
+func (s *Store) CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error {
+	return s.write(ctx, func(t *tx) error {
+		err := exec(t.Conn, "insertEvent", e.ID, e.ProjectID, e.AgentID, string(e.Type), string(e.Channel), string(e.Direction),
+			e.ConversationID, e.MessageID, e.Data, e.State, e.HistoryBefore, micros(e.At))
+		if err != nil {
+			return err
+		}
+		return insertDelivery(t, j, phone.Binding{Webhook: &w, Status: phone.Pending}, true, micros(notBefore))
+	})
+}
+
+// Retry asks for a delivery to be sent again: a pending one now, a finished one
+// in a fresh round of attempts, routed by today's rule. attempts is how many a
+// round has; a delivery that succeeded gets one. It answers the job as it is now;
+// Conflict where there is nothing to send it to.
+func (s *Store) Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (j phone.Job, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		row, err := jobByID(t.Conn, projectID, id)
+		if err != nil {
+			return err
+		}
+		j, err = retry(t, row, now, attempts)
+		return err
+	})
+	return j, err
+}
+
+func jobByID(c *sqlite.Conn, projectID, id string) (j jobRow, err error) {
+	ok, err := one(c, "job", func(r *row) { j = readJob(r) }, id)
+	return j, orNotFound(ok && j.ProjectID == projectID, err, "delivery", id)
+}
+
+func retry(t *tx, j jobRow, now time.Time, attempts int) (phone.Job, error) {
+	if j.Channel == phone.ChannelVoice && j.EventType == phone.EventMessage {
+		return j.Job, phone.Errorf(phone.Conflict, "a turn of a call is asked once, while the caller waits: it cannot be sent again")
+	}
+	if j.status == phone.Pending {
+		return j.Job, exec(t.Conn, "hurry", j.DeliveryID, micros(now))
+	}
+	own, def, err := candidates(t.Conn, j.ProjectID, j.AgentID)
+	if err != nil {
+		return j.Job, err
+	}
+	b := phone.Route(own, def)
+	switch b.Status {
+	case phone.Unrouted:
+		return j.Job, phone.Errorf(phone.Conflict, "there is no webhook to send this to: set one for the agent or for the project first")
+	case phone.Failed:
+		return j.Job, phone.Errorf(phone.Conflict, "its webhook is disabled: enable it, or set it anew, first")
+	}
+	spent := 0
+	if j.status == phone.Success {
+		spent = attempts - 1
+	}
+	t.count(j.ProjectID, micros(j.CreatedAt), string(j.EventType), j.status, phone.Pending, 1)
+	j.WebhookID, j.Round, j.RoundAttempts = b.Webhook.ID, j.Round+1, spent
+	return j.Job, exec(t.Conn, "replay", j.DeliveryID, b.Webhook.ID, b.Webhook.ContextLimit, spent, micros(now))
+}
+
+// RetryAll retries what a filter selects, in slices, and answers how many and
+// which webhooks have work now. What cannot be sent anywhere is left alone.
+func (s *Store) RetryAll(ctx context.Context, f store.DeliveryFilter, now time.Time, attempts int) (n int, webhooks []string, err error) {
+	const slice = 200
+	// Later deliveries are not the caller's: they came after the call.
+	if f.Until.IsZero() || f.Until.After(now) {
+		f.Until = now
+	}
+	statuses := []phone.DeliveryStatus{f.Status}
+	if f.Status == "" {
+		statuses = []phone.DeliveryStatus{phone.Failed, phone.Unrouted}
+	}
+	seen := map[string]bool{}
+	for _, f.Status = range statuses {
+		before := ""
+		for {
+			ids, err := s.deliveryIDs(ctx, f, before, slice)
+			if err != nil || len(ids) == 0 {
+				if err != nil {
+					return n, webhooks, err
+				}
+				break
+			}
+			before = ids[len(ids)-1]
+			sliceCount := 0
+			err = s.write(ctx, func(t *tx) error {
+				sliceCount = 0
+				for _, id := range ids {
+					row, err := jobByID(t.Conn, f.ProjectID, id)
+					if err == nil && row.status == f.Status {
+						var j phone.Job
+						if j, err = retry(t, row, now, attempts); err == nil {
+							sliceCount++
+							if !seen[j.WebhookID] {
+								seen[j.WebhookID] = true
+								webhooks = append(webhooks, j.WebhookID)
+							}
+						}
+					}
+					if err != nil && phone.CodeOf(err) == "" {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return n, webhooks, err
+			}
+			n += sliceCount
+		}
+	}
+	return n, webhooks, nil
+}

@@ -1,0 +1,93 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+	"zombiezen.com/go/sqlite"
+)
+
+// CreateProject adds a project with its first key.
+func (s *Store) CreateProject(ctx context.Context, p phone.Project, k phone.Key) error {
+	return s.write(ctx, func(t *tx) error {
+		if err := insertKey(t, k); err != nil {
+			return err
+		}
+		return exec(t.Conn, "insertProject", p.ID, p.Name, micros(p.CreatedAt))
+	})
+}
+
+// Project returns a project; NotFound where there is none.
+func (s *Store) Project(ctx context.Context, id string) (p phone.Project, err error) {
+	err = s.read(ctx, func(c *sqlite.Conn) error {
+		ok, err := one(c, "project", func(r *row) { p = readProject(r) }, id)
+		return orNotFound(ok, err, "project", id)
+	})
+	return p, err
+}
+
+// FirstProject returns the oldest project, and whether there is any.
+func (s *Store) FirstProject(ctx context.Context) (p phone.Project, found bool, err error) {
+	err = s.read(ctx, func(c *sqlite.Conn) (err error) {
+		found, err = one(c, "firstProject", func(r *row) { p = readProject(r) })
+		return err
+	})
+	return p, found, err
+}
+
+// KeyByHash returns the key with that hash; NotFound where it is unknown or revoked.
+func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k phone.Key, err error) {
+	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
+		ok, err := one(c, "keyByHash", func(r *row) { k = readKey(r) }, hash[:])
+		if err == nil && !ok {
+			return phone.Errorf(phone.NotFound, "this API key is unknown or revoked")
+		}
+		return err
+	})
+	return k, err
+}
+
+// Keys returns a project's keys, oldest first, revoked ones too.
+func (s *Store) Keys(ctx context.Context, projectID string) (keys []phone.Key, err error) {
+	err = s.read(ctx, func(c *sqlite.Conn) error {
+		return each(c, "keys", func(r *row) error {
+			keys = append(keys, readKey(r))
+			return nil
+		}, projectID)
+	})
+	return keys, err
+}
+
+// CreateKey adds a key; Conflict where the same key exists.
+func (s *Store) CreateKey(ctx context.Context, k phone.Key) error {
+	return s.write(ctx, func(t *tx) error { return insertKey(t, k) })
+}
+
+func insertKey(t *tx, k phone.Key) error {
+	known, err := one(t.Conn, "keyHashKnown", func(*row) {}, k.Hash[:])
+	if err != nil {
+		return err
+	}
+	if known {
+		return phone.Errorf(phone.Conflict, "this API key is in use already: choose another one")
+	}
+	return exec(t.Conn, "insertKey", k.ID, k.ProjectID, k.Name, k.Hash[:], k.Hint, k.Operator, micros(k.CreatedAt))
+}
+
+// RevokeKey ends a key from this moment on; NotFound where it is unknown or
+// revoked already.
+func (s *Store) RevokeKey(ctx context.Context, projectID, id string, at time.Time) error {
+	return s.write(ctx, func(t *tx) error {
+		ok, err := one(t.Conn, "revokeKey", func(*row) {}, projectID, id, micros(at))
+		return orNotFound(ok, err, "key", id)
+	})
+}
+
+// orNotFound turns "no row" into the fault a caller sees.
+func orNotFound(found bool, err error, noun, id string) error {
+	if err == nil && !found {
+		return phone.Errorf(phone.NotFound, "there is no %s %q in this project: check the id, and that the API key is of the right project", noun, id)
+	}
+	return err
+}

@@ -1,0 +1,53 @@
+-- name: touchConversation
+-- served by conversations_by_pair; ?9 is 1 where the event adds a message
+INSERT INTO conversations (id, project_id, agent_id, number_id, phone_number, participant,
+  message_count, last_at, last_preview, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?9, ?7, ?8, ?7)
+ON CONFLICT (number_id, participant) DO UPDATE SET
+  agent_id = excluded.agent_id,
+  message_count = message_count + ?9,
+  last_at = max(last_at, iif(?9, excluded.last_at, 0)),
+  last_preview = iif(?9, excluded.last_preview, last_preview)
+RETURNING id, metadata
+
+-- name: conversation
+SELECT id, project_id, agent_id, number_id, phone_number, participant,
+  last_at, last_preview, message_count, metadata, created_at
+FROM conversations WHERE id = ?2 AND project_id = ?1
+
+-- name: conversationsPage
+SELECT id, project_id, agent_id, number_id, phone_number, participant,
+  last_at, last_preview, message_count, metadata, created_at
+FROM conversations WHERE project_id = ?1 AND (?2 = '' OR agent_id = ?2)
+ORDER BY last_at DESC, id DESC LIMIT (?3 + 0) OFFSET (?4 + 0)
+
+-- name: conversationsTotal
+SELECT count(*) FROM conversations WHERE project_id = ?1 AND (?2 = '' OR agent_id = ?2)
+
+-- name: setMetadata
+UPDATE conversations SET metadata = ?3 WHERE id = ?2 AND project_id = ?1 RETURNING id
+
+-- name: insertMessage
+INSERT INTO messages (id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+RETURNING seq
+
+-- name: nextSeq
+SELECT coalesce(max(seq), 0) + 1 FROM messages
+
+-- name: history
+-- served by messages_by_conversation
+SELECT seq, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at
+FROM messages WHERE conversation_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT (?3 + 0)
+
+-- name: messagesOfConversation
+-- served by messages_by_conversation
+SELECT seq, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at
+FROM messages WHERE conversation_id = ?1 AND (?2 = '' OR id < ?2) AND (?3 = '' OR id > ?3)
+ORDER BY seq DESC LIMIT (?4 + 0) OFFSET (?5 + 0)
+
+-- name: messagesOfNumber
+-- served by messages_by_number
+SELECT seq, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at
+FROM messages WHERE number_id = ?1 AND (?2 = '' OR id < ?2) AND (?3 = '' OR id > ?3)
+ORDER BY seq DESC LIMIT (?4 + 0) OFFSET (?5 + 0)

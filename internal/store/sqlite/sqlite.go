@@ -1,0 +1,215 @@
+// Package sqlite keeps everything in one SQLite file.
+//
+// One goroutine writes. Whatever asks to be written while it is busy with a
+// commit shares the next transaction (group commit), so that durability costs
+// one fsync for many events. The journal is a WAL with synchronous=FULL: when a
+// call that writes returns, its change survives a power cut. Reads go to a pool
+// of connections beside the writer and never wait for it.
+//
+// The package must never answer a write before its commit, and never let one
+// caller's fault undo another's write: a group that fails is written one by one.
+package sqlite
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"switchhook.dev/switchhook/internal/phone"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitemigration"
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// appID marks a SQLite file as Switchhook's ("SwHk").
+const appID = 0x5377486b
+
+const (
+	readers = 8
+	// maxGroup bounds how many writes share a transaction: enough to make the
+	// fsync cheap, few enough that nobody waits long for somebody else's work.
+	maxGroup = 512
+	// queueLength bounds the writes that wait; past it, callers are told to come back.
+	queueLength = 4096
+)
+
+// Store is the SQLite store. Its methods are safe for concurrent use.
+type Store struct {
+	run    int64
+	lock   *flock.Flock
+	reads  *sqlitex.Pool
+	writes chan *write
+
+	closing chan struct{} // closed by Close
+	done    chan struct{} // closed when the writer has ended
+	once    sync.Once
+}
+
+// Open opens or creates the database file at path, and brings its schema up to
+// date. Only one process can have it open.
+func Open(ctx context.Context, path string) (*Store, error) {
+	lock := flock.New(path + ".lock")
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("cannot create %s.lock: %w: is the folder there, and writable?", path, err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("another Switchhook is running on %s: stop it first, or name another file with --database", path)
+	}
+	s := &Store{
+		lock:    lock,
+		writes:  make(chan *write, queueLength),
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	conn, err := s.openWriter(ctx, path)
+	if err != nil {
+		_ = lock.Unlock()
+		return nil, explainOpen(path, err)
+	}
+	s.reads, err = sqlitex.NewPool(path, sqlitex.PoolOptions{
+		Flags:       sqlite.OpenReadOnly | sqlite.OpenWAL,
+		PoolSize:    readers,
+		PrepareConn: func(c *sqlite.Conn) error { return pragma(c, "cache_size=-4096") },
+	})
+	if err != nil {
+		_ = conn.Close()
+		_ = lock.Unlock()
+		return nil, explainOpen(path, err)
+	}
+	go s.writer(conn)
+	return s, nil
+}
+
+func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, error) {
+	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenWAL)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		pragma(conn, "synchronous=FULL"),
+		pragma(conn, "cache_size=-32768"),
+		// A checkpoint syncs the whole file; every 16 MB of WAL is rare enough.
+		pragma(conn, "wal_autocheckpoint=4096"),
+	)
+	if err == nil {
+		err = migrate(ctx, conn)
+	}
+	if err == nil {
+		err = sqlitex.Execute(conn, query("nextRun"), &sqlitex.ExecOptions{
+			ResultFunc: func(st *sqlite.Stmt) error { s.run = st.ColumnInt64(0); return nil },
+		})
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func migrate(ctx context.Context, conn *sqlite.Conn) error {
+	entries, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return err
+	}
+	schema := sqlitemigration.Schema{AppID: appID}
+	for _, e := range entries {
+		b, err := migrations.ReadFile("migrations/" + e.Name())
+		if err != nil {
+			return err
+		}
+		schema.Migrations = append(schema.Migrations, string(b))
+	}
+	return sqlitemigration.Migrate(ctx, conn, schema)
+}
+
+func explainOpen(path string, err error) error {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultNotADB, sqlite.ResultCorrupt:
+		return fmt.Errorf("%s is damaged or not a Switchhook database: restore a backup of it, or name another file with --database: %w", path, err)
+	case sqlite.ResultCantOpen:
+		return fmt.Errorf("cannot open %s: is the folder there, and writable?: %w", path, err)
+	}
+	if _, statErr := os.Stat(path); statErr == nil && strings.Contains(err.Error(), "application") {
+		return fmt.Errorf("%s is some other program's database: name another file with --database: %w", path, err)
+	}
+	return fmt.Errorf("cannot open the database %s: %w", path, err)
+}
+
+func pragma(c *sqlite.Conn, p string) error {
+	return sqlitex.ExecuteTransient(c, "PRAGMA "+p, nil)
+}
+
+// Close waits for accepted writes and closes the file.
+func (s *Store) Close() error {
+	var err error
+	s.once.Do(func() {
+		close(s.closing)
+		<-s.done
+		err = errors.Join(s.reads.Close(), s.lock.Unlock())
+	})
+	return err
+}
+
+// Ping says whether the store can be read.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.read(ctx, func(c *sqlite.Conn) error {
+		return sqlitex.Execute(c, query("ping"), nil)
+	})
+}
+
+// read runs f on a connection of its own, in one read transaction, so that
+// several queries see the same state.
+func (s *Store) read(ctx context.Context, f func(*sqlite.Conn) error) error {
+	return s.readLoose(ctx, func(c *sqlite.Conn) (err error) {
+		defer sqlitex.Transaction(c)(&err)
+		return f(c)
+	})
+}
+
+// readLoose is read without the transaction: for one query, or several over rows
+// that never change.
+func (s *Store) readLoose(ctx context.Context, f func(*sqlite.Conn) error) error {
+	c, err := s.reads.Take(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer s.reads.Put(c)
+	if err = f(c); err != nil && phone.CodeOf(err) == "" {
+		err = unavailable(err)
+	}
+	return err
+}
+
+// unavailable wraps a fault of the database itself.
+func unavailable(err error) error {
+	e := phone.Errorf(phone.Unavailable, "the database does not answer: try again in a second")
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultFull {
+		e.Message = "the disk is full, so nothing can be accepted: free some room; the server goes on by itself"
+	}
+	e.Err, e.RetryAfter = err, time.Second
+	return e
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,144 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+	"zombiezen.com/go/sqlite"
+)
+
+// write is one caller's change, waiting for its turn.
+type write struct {
+	do   func(*tx) error
+	done chan error
+}
+
+// tx is what a write runs on: the shared transaction, and the counters that
+// this write moves, which are added up and written once at the commit.
+type tx struct {
+	*sqlite.Conn
+	run    int64
+	counts []countChange
+}
+
+// errBusy is what a caller gets when too many writes wait already.
+func errBusy() error {
+	e := phone.Errorf(phone.Unavailable, "too much is waiting to be written: try again in a second")
+	e.RetryAfter = time.Second
+	return e
+}
+
+// write runs do in the next transaction and returns when that is on disk. do may
+// run twice, and its transaction may fail after it, so it must have no effect but
+// through its tx. Where it returns an *phone.Error it must have written nothing.
+func (s *Store) write(ctx context.Context, do func(*tx) error) error {
+	w := &write{do: do, done: make(chan error, 1)}
+	select {
+	case <-s.closing:
+		return unavailable(errors.New("the store is closing"))
+	default:
+	}
+	select {
+	case s.writes <- w:
+	case <-ctx.Done():
+		return ctx.Err()
+	default:
+		return errBusy()
+	}
+	// Once queued it will be written: the answer must be waited for, whatever
+	// the caller's context says, or it would not know what happened.
+	select {
+	case err := <-w.done:
+		return err
+	case <-s.done:
+		select {
+		case err := <-w.done:
+			return err
+		default:
+			return unavailable(errors.New("the store was closed"))
+		}
+	}
+}
+
+// writer is the one goroutine that writes.
+func (s *Store) writer(conn *sqlite.Conn) {
+	defer close(s.done)
+	defer conn.Close()
+	var group []*write
+	for {
+		group = group[:0]
+		select {
+		case w := <-s.writes:
+			group = append(group, w)
+		case <-s.closing:
+			// What was queued before the close is still written.
+			select {
+			case w := <-s.writes:
+				group = append(group, w)
+			default:
+				return
+			}
+		}
+	more:
+		for len(group) < maxGroup {
+			select {
+			case w := <-s.writes:
+				group = append(group, w)
+			default:
+				break more
+			}
+		}
+		s.commit(conn, group)
+	}
+}
+
+// commit writes a group in one transaction. Where that fails, each write gets a
+// transaction of its own, so that only what is at fault fails.
+func (s *Store) commit(conn *sqlite.Conn, group []*write) {
+	results := make([]error, len(group))
+	err := s.try(conn, group, results)
+	if err != nil && len(group) > 1 {
+		for i := range group {
+			if err := s.try(conn, group[i:i+1], results[i:i+1]); err != nil {
+				results[i] = unavailable(err)
+			}
+		}
+	} else if err != nil {
+		results[0] = unavailable(err)
+	}
+	for i, w := range group {
+		w.done <- results[i]
+	}
+}
+
+// try runs a group in one transaction. A write that refuses its caller (with an
+// *phone.Error) has written nothing and the others go on; any other error undoes
+// the transaction, and is returned.
+func (s *Store) try(conn *sqlite.Conn, group []*write, results []error) (err error) {
+	if err := exec(conn, "begin"); err != nil {
+		return err
+	}
+	defer func() {
+		// SQLite may have given the transaction up by itself (disk full, I/O error).
+		if err != nil && !conn.AutocommitEnabled() {
+			_ = exec(conn, "rollback")
+		}
+	}()
+	counts := counter{}
+	for i, w := range group {
+		t := &tx{Conn: conn, run: s.run}
+		results[i] = w.do(t)
+		switch {
+		case results[i] == nil:
+			counts.add(t.counts)
+		case phone.CodeOf(results[i]) == "":
+			return results[i]
+		}
+	}
+	if err := counts.flush(conn); err != nil {
+		return err
+	}
+	return exec(conn, "commit")
+}
