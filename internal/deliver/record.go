@@ -1,0 +1,105 @@
+package deliver
+
+import (
+	"context"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/store"
+)
+
+// record writes results, in batches: while one is being committed the next
+// gathers. It ends when Stop closes recorderWake and everything is written.
+func (d *Dispatcher) record() {
+	defer close(d.recorderDone)
+	for {
+		_, more := <-d.recorderWake
+		for batch := d.takeResults(); len(batch) > 0; batch = d.takeResults() {
+			d.write(batch, more)
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+func (d *Dispatcher) takeResults() []outcome {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(len(d.results), maxRecorded)
+	batch := d.results[:n:n]
+	d.results = d.results[n:]
+	if len(d.results) == 0 {
+		d.results = nil
+	}
+	return batch
+}
+
+// write records a batch. A store that cannot take it is asked again until it
+// can: the deliveries stay held meanwhile and are not sent twice. While the
+// server stops there is one try only; what is not written is sent again after
+// the next start, under the same id.
+func (d *Dispatcher) write(batch []outcome, keepTrying bool) {
+	results := make([]*phone.Result, len(batch))
+	for i, o := range batch {
+		results[i] = o.Result
+	}
+	for {
+		recorded, err := d.cfg.Store.Record(context.Background(), results)
+		if err == nil {
+			d.recorded(batch, recorded)
+			d.cfg.Recorded(results, recorded)
+			return
+		}
+		d.cfg.Logger.Error("results of attempts could not be written: trying again", "results", len(results), "error", err)
+		if !keepTrying {
+			return
+		}
+		select {
+		case <-time.After(storePause):
+		case <-d.ctx.Done():
+			keepTrying = false
+		}
+	}
+}
+
+// recorded lets go of what is on disk.
+func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, o := range batch {
+		if o.done != nil {
+			o.done <- recorded[i]
+		}
+		if o.DisableWebhook && !d.stopped {
+			d.work.Add(1)
+			go d.reread(o.Job.WebhookID)
+		}
+		l := o.lane
+		if l == nil {
+			continue
+		}
+		l.forget(o.Job.DeliveryID)
+		switch {
+		case !recorded[i].Applied:
+			// It was replayed while this attempt was under way: it may be due again.
+			l.stored = true
+		case o.Status == phone.Pending:
+			d.wakeAt(l, o.NextAttemptAt)
+		}
+		d.load(l)
+	}
+}
+
+// reread settles a lane after a 410: the webhook may have been set anew
+// meanwhile, and then goes on.
+func (d *Dispatcher) reread(id string) {
+	defer d.work.Done()
+	w, err := d.cfg.Store.WebhookByID(d.ctx, id)
+	switch {
+	case err != nil:
+		d.cfg.Logger.Error("webhook could not be read after a 410: it is not sent to until it is set anew", "webhook", id, "error", err)
+	case w != nil:
+		d.refresh(*w, false)
+	}
+}
