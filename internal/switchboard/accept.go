@@ -1,0 +1,170 @@
+package switchboard
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+)
+
+const (
+	// maxGroup bounds the events of one transaction.
+	maxGroup = 256
+	// acceptQueue bounds the submissions that wait for one.
+	acceptQueue = 4096
+)
+
+// Submission is an event as somebody hands it in.
+type Submission struct {
+	ProjectID string
+	Type      phone.EventType
+	Channel   phone.Channel
+	// AgentID may be empty: the number then decides.
+	AgentID        string
+	IdempotencyKey string
+	// Data is the contract's "data" object, less the ids the server makes.
+	Data json.RawMessage
+}
+
+// Accept takes an event in and returns when it is safe on disk. The error is an
+// *phone.Error; with code NotImplemented the event was kept, and Accepted is
+// filled in.
+func (s *Switchboard) Accept(ctx context.Context, sub Submission) (phone.Accepted, error) {
+	a := s.AcceptBatch(ctx, []Submission{sub})[0]
+	return a, a.Err
+}
+
+// AcceptBatch takes events in, in order, and returns when they are safe on disk:
+// an answer each, in the same order, with Err where that one was refused.
+func (s *Switchboard) AcceptBatch(ctx context.Context, subs []Submission) []phone.Accepted {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	out := make([]phone.Accepted, len(subs))
+	events := make([]*phone.NewEvent, 0, len(subs))
+	places := make([]int, 0, len(subs))
+	for i, sub := range subs {
+		e, err := parse(sub, now)
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		events = append(events, e)
+		places = append(places, i)
+	}
+	for i, a := range s.acceptor.submit(ctx, events) {
+		if a.Err == nil && events[i].Refused != "" {
+			a.Err = phone.Errorf(phone.NotImplemented,
+				"turns of a call are not answered by this version: event %s is kept in the conversation's history, but its webhook is not asked", a.EventID)
+		}
+		out[places[i]] = a
+	}
+	return out
+}
+
+// submitted is one caller's events, waiting for the next transaction.
+type submitted struct {
+	events []*phone.NewEvent
+	done   chan []phone.Accepted
+}
+
+// acceptor groups concurrent submissions: while one transaction is committed,
+// the next gathers. Nobody waits for a timer.
+type acceptor struct {
+	board *Switchboard
+	queue chan submitted
+}
+
+func (a *acceptor) start(s *Switchboard) {
+	a.board = s
+	a.queue = make(chan submitted, acceptQueue)
+	s.done.Go(a.run)
+}
+
+// submit queues events and waits for their answers.
+func (a *acceptor) submit(ctx context.Context, events []*phone.NewEvent) []phone.Accepted {
+	if len(events) == 0 {
+		return nil
+	}
+	sub := submitted{events, make(chan []phone.Accepted, 1)}
+	select {
+	case <-a.board.closing:
+		return refuse(events, errClosed())
+	default:
+	}
+	select {
+	case a.queue <- sub:
+	default:
+		e := phone.Errorf(phone.Unavailable, "too many events wait to be written: try again in a second")
+		e.RetryAfter = time.Second
+		return refuse(events, e)
+	}
+	// Once queued it will be written, and the caller must learn so: a canceled
+	// request is answered to nobody, but never half-known to us.
+	select {
+	case out := <-sub.done:
+		return out
+	case <-ctx.Done():
+		return refuse(events, &phone.Error{Code: phone.Unavailable, Message: "the request was given up before its events were written", Err: ctx.Err()})
+	}
+}
+
+func refuse(events []*phone.NewEvent, err error) []phone.Accepted {
+	out := make([]phone.Accepted, len(events))
+	for i := range out {
+		out[i].Err = err
+	}
+	return out
+}
+
+// run is the acceptor's one goroutine. It ends when the switchboard closes and
+// the queue is empty.
+func (a *acceptor) run() {
+	var group []submitted
+	for {
+		group = group[:0]
+		select {
+		case sub := <-a.queue:
+			group = append(group, sub)
+		case <-a.board.closing:
+			select {
+			case sub := <-a.queue:
+				group = append(group, sub)
+			default:
+				return
+			}
+		}
+		for n := len(group[0].events); n < maxGroup; {
+			select {
+			case sub := <-a.queue:
+				group = append(group, sub)
+				n += len(sub.events)
+				continue
+			default:
+			}
+			break
+		}
+		a.commit(group)
+	}
+}
+
+// commit writes a group in one transaction, hands its deliveries over, and only
+// then answers.
+func (a *acceptor) commit(group []submitted) {
+	var events []*phone.NewEvent
+	for _, sub := range group {
+		events = append(events, sub.events...)
+	}
+	d := a.board.cfg.Dispatcher
+	out := a.board.cfg.Store.Accept(context.Background(), events, d)
+	for i := range out {
+		if j := out[i].Job; j != nil {
+			a.board.cfg.Watchers.accepted(j)
+			d.Push(j)
+		}
+	}
+	for _, sub := range group {
+		n := len(sub.events)
+		sub.done <- out[:n:n]
+		out = out[n:]
+	}
+}

@@ -1,0 +1,210 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"switchhook.dev/switchhook/internal/deliver"
+	"switchhook.dev/switchhook/internal/netguard"
+	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/webhook"
+)
+
+// WebhookSettings is what a caller chooses about a webhook.
+type WebhookSettings struct {
+	URL          string
+	ContextLimit int
+	Timeout      time.Duration
+}
+
+// TestResult is what came of testing a webhook.
+type TestResult struct {
+	DeliveryID string
+	Success    bool
+	// HTTPStatus is 0 where there was no answer; Error then says why.
+	HTTPStatus int
+	Error      string
+	Response   time.Duration
+}
+
+// Webhook returns an agent's own webhook, or ("") the project's default; nil
+// where none is set.
+func (s *Switchboard) Webhook(ctx context.Context, projectID, agentID string) (*phone.Webhook, error) {
+	return s.cfg.Store.Webhook(ctx, projectID, agentID)
+}
+
+// SetWebhook creates or updates a webhook, with a new secret either way. What is
+// pending of it goes to the new URL, signed with the new secret.
+func (s *Switchboard) SetWebhook(ctx context.Context, projectID, agentID string, set WebhookSettings) (phone.Webhook, error) {
+	if err := s.CheckURL(set.URL); err != nil {
+		return phone.Webhook{}, &phone.Error{Code: phone.Invalid, Faults: []phone.Fault{{Loc: []any{"body", "url"}, Msg: err.Reason, Type: err.Type}}}
+	}
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	w, err := s.cfg.Store.SetWebhook(ctx, phone.Webhook{
+		ID: phone.NewID(phone.PrefixWebhook), ProjectID: projectID, AgentID: agentID, URL: set.URL, Secret: webhook.NewSecret(),
+		ContextLimit: set.ContextLimit, Timeout: set.Timeout, CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
+	})
+	if err != nil {
+		return w, err
+	}
+	s.cfg.Dispatcher.Refresh(w)
+	return w, nil
+}
+
+// CheckURL says what is wrong with a webhook's URL, or nil.
+func (s *Switchboard) CheckURL(raw string) *netguard.URLError {
+	err := s.cfg.Policy.CheckURL(raw)
+	if err == nil {
+		return nil
+	}
+	if u, ok := errors.AsType[*netguard.URLError](err); ok {
+		return u
+	}
+	return &netguard.URLError{Reason: err.Error(), Type: netguard.TypeParsing}
+}
+
+// SetWebhookStatus enables or disables a webhook without a new secret.
+func (s *Switchboard) SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error) {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	old, err := s.cfg.Store.Webhook(ctx, projectID, agentID)
+	if err != nil {
+		return phone.Webhook{}, err
+	}
+	if old != nil && status == phone.WebhookDisabled {
+		s.cfg.Dispatcher.Close(old.ID)
+	}
+	w, err := s.cfg.Store.SetWebhookStatus(ctx, projectID, agentID, status)
+	switch {
+	case err == nil:
+		s.cfg.Dispatcher.Refresh(w)
+	case old != nil:
+		s.cfg.Dispatcher.Refresh(*old)
+	}
+	return w, err
+}
+
+// DeleteWebhook removes a webhook. What is pending of it is settled by the
+// routing rule before this returns.
+func (s *Switchboard) DeleteWebhook(ctx context.Context, projectID, agentID string) error {
+	return s.settle(ctx, projectID, agentID, func(inFlight []string) error {
+		return s.cfg.Store.DeleteWebhook(ctx, projectID, agentID, time.Now(), inFlight)
+	})
+}
+
+// DeleteAgent removes an agent and its webhook; its numbers stay, unassigned. It
+// answers the agent as it was.
+func (s *Switchboard) DeleteAgent(ctx context.Context, projectID, id string) (a phone.Agent, err error) {
+	err = s.settle(ctx, projectID, id, func(inFlight []string) (err error) {
+		a, err = s.cfg.Store.DeleteAgent(ctx, projectID, id, time.Now(), inFlight)
+		return err
+	})
+	return a, err
+}
+
+// settle takes a webhook away: first the dispatcher stops starting anything for
+// it and tells what is under way, then the store moves the rest, then whoever
+// got it is woken. A crash in between loses nothing: the store alone decides.
+func (s *Switchboard) settle(ctx context.Context, projectID, agentID string, remove func(inFlight []string) error) error {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	w, err := s.cfg.Store.Webhook(ctx, projectID, agentID)
+	if err != nil {
+		return err
+	}
+	var inFlight []string
+	if w != nil {
+		inFlight = s.cfg.Dispatcher.Close(w.ID)
+	}
+	if err := remove(inFlight); err != nil {
+		if w != nil {
+			s.cfg.Dispatcher.Refresh(*w)
+		}
+		return err
+	}
+	if w != nil {
+		s.cfg.Dispatcher.Forget(w.ID)
+		s.cfg.Dispatcher.WakeProject(projectID)
+	}
+	return nil
+}
+
+// testSlack is how long past its timeout a test stays out of the lanes' sight:
+// only a crash leaves one pending that long.
+const testSlack = time.Minute
+
+// TestWebhook makes one signed attempt at a webhook, now, disabled or not. The
+// payload names an agent: the webhook's own, the one asked for, or the project's
+// first.
+func (s *Switchboard) TestWebhook(ctx context.Context, projectID, agentID, namedAgentID string) (TestResult, error) {
+	w, err := s.cfg.Store.Webhook(ctx, projectID, agentID)
+	if err != nil {
+		return TestResult{}, err
+	}
+	if w == nil {
+		return TestResult{}, phone.Errorf(phone.NotFound, "no webhook is set here to test: set one first")
+	}
+	agent, err := s.namedAgent(ctx, projectID, agentID, namedAgentID)
+	if err != nil {
+		return TestResult{}, err
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	e := testEvent(agent, now)
+	j := &phone.Job{
+		DeliveryID: phone.DeliveryID(e.ID), ProjectID: projectID, AgentID: agent.ID, WebhookID: w.ID, MessageID: e.MessageID,
+		EventType: e.Type, Channel: e.Channel, Round: 1, CreatedAt: now, Handed: true,
+		// As if every attempt but the last were spent.
+		RoundAttempts: s.cfg.Dispatcher.Attempts() - 1,
+	}
+	if err := s.cfg.Store.CreateTest(ctx, e, *w, j, now.Add(w.Timeout+testSlack)); err != nil {
+		return TestResult{}, err
+	}
+	res, err := s.cfg.Dispatcher.Now(ctx, *w, j)
+	if err != nil {
+		return TestResult{}, err
+	}
+	return TestResult{
+		DeliveryID: j.DeliveryID, Success: res.Status == phone.Success,
+		HTTPStatus: res.Attempt.HTTPStatus, Error: res.Attempt.Error, Response: res.Attempt.Duration,
+	}, nil
+}
+
+func (s *Switchboard) namedAgent(ctx context.Context, projectID, own, named string) (phone.Agent, error) {
+	if own != "" {
+		named = own
+	}
+	if named != "" {
+		return s.cfg.Store.Agent(ctx, projectID, named)
+	}
+	agents, _, err := s.cfg.Store.Agents(ctx, projectID, 1, 0)
+	if err == nil && len(agents) == 0 {
+		err = phone.Errorf(phone.NotFound, "this project has no agent for the payload to name: create one with POST /v1/agents")
+	}
+	if err != nil {
+		return phone.Agent{}, err
+	}
+	return agents[0], nil
+}
+
+// testEvent is a text that nobody wrote. It joins no conversation.
+func testEvent(a phone.Agent, now time.Time) phone.Event {
+	e := phone.Event{
+		ID: phone.NewID(phone.PrefixEvent), ProjectID: a.ProjectID, AgentID: a.ID,
+		Type: phone.EventMessage, Channel: phone.ChannelSMS, Direction: phone.Inbound,
+		MessageID: phone.NewID(phone.PrefixMessage), At: now,
+	}
+	d := messageData{
+		MessageID: e.MessageID, ConversationID: phone.NewID(phone.PrefixConversation), NumberID: phone.NewID(phone.PrefixNumber),
+		// 555-0100 to 555-0199 are reserved for examples (NANPA).
+		From: "+12025550100", To: "+12025550101", Contact: nullable(nil),
+		Message: "This is a test of your webhook.", MediaURLs: []string{},
+		Direction: phone.Inbound, ReceivedAt: deliver.FormatTime(now),
+	}
+	if len(a.Numbers) > 0 {
+		d.NumberID, d.To = a.Numbers[0].ID, a.Numbers[0].PhoneNumber
+	}
+	e.Data = encode(d)
+	return e
+}
