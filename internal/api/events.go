@@ -1,0 +1,170 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/switchboard"
+)
+
+// eventBody is an event as it is handed in. The handler decodes it itself, once:
+// this is the hot path.
+type eventBody struct {
+	Event   string          `json:"event" enum:"agent.message,agent.call_ended,agent.reaction"`
+	Channel string          `json:"channel" enum:"sms,mms,imessage,voice"`
+	AgentID string          `json:"agentId,omitempty" doc:"Default: the agent whose number it is."`
+	Data    json.RawMessage `json:"data" doc:"What happened, as receivers get it, less the ids that the server makes."`
+}
+
+// AcceptedView is the answer to an event.
+type AcceptedView struct {
+	ID             string  `json:"id"`
+	AgentID        string  `json:"agentId"`
+	MessageID      *string `json:"messageId"`
+	ConversationID *string `json:"conversationId"`
+	DeliveryID     *string `json:"deliveryId" doc:"null where the event is unrouted or outbound."`
+	WebhookID      *string `json:"webhookId"`
+	Duplicate      bool    `json:"duplicate"`
+}
+
+func viewAccepted(a phone.Accepted) AcceptedView {
+	return AcceptedView{
+		a.EventID, a.AgentID, orNull(a.MessageID), orNull(a.ConversationID), orNull(a.DeliveryID), orNull(a.WebhookID), a.Duplicate,
+	}
+}
+
+type eventInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" doc:"A repeat within 24 hours answers as the first did, and nothing is sent again."`
+	RawBody        []byte
+}
+
+type batchInput struct{ RawBody []byte }
+
+// maxBatch is how many events a batch may have, from the contract.
+const maxBatch = 1000
+
+type batchBody struct {
+	Events []eventBody `json:"events" minItems:"1" maxItems:"1000"`
+}
+
+type batchResult struct {
+	Status int `json:"status" doc:"What the event would have been answered with alone."`
+	*AcceptedView
+	Detail any `json:"detail,omitempty" doc:"What is wrong, where it was refused."`
+}
+
+type batchView struct {
+	Results []batchResult `json:"results" doc:"One for each event, in order."`
+}
+
+func (h *handlers) registerEvents(a huma.API) {
+	operation(a, http.MethodPost, "/v1/events", "create-event", "Events", "Hand an event in", h.createEvent, func(op *huma.Operation) {
+		op.DefaultStatus = http.StatusAccepted
+		op.RequestBody = rawBody[eventBody](a, "Event")
+		op.SkipValidateBody = true
+	})
+	operation(a, http.MethodPost, "/v1/events/batch", "create-events", "Events", "Hand up to 1,000 events in", h.createEvents, func(op *huma.Operation) {
+		op.MaxBodyBytes = maxBatchBody
+		op.RequestBody = rawBody[batchBody](a, "EventBatch")
+		op.SkipValidateBody = true
+	})
+}
+
+// rawBody documents a body that the handler decodes itself.
+func rawBody[T any](a huma.API, name string) *huma.RequestBody {
+	schema := a.OpenAPI().Components.Schemas.Schema(typeOf[T](), true, name)
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+}
+
+func (h *handlers) createEvent(ctx context.Context, in *eventInput) (*body[AcceptedView], error) {
+	if err := checkIdempotencyKey(in.IdempotencyKey); err != nil {
+		return nil, err
+	}
+	var e eventBody
+	if err := decode(in.RawBody, &e); err != nil {
+		return nil, err
+	}
+	a, err := h.board.Accept(ctx, e.submission(project(ctx), in.IdempotencyKey))
+	return answer(viewAccepted(a), err)
+}
+
+func (e eventBody) submission(projectID, key string) switchboard.Submission {
+	return switchboard.Submission{
+		ProjectID: projectID, Type: phone.EventType(e.Event), Channel: phone.Channel(e.Channel),
+		AgentID: e.AgentID, IdempotencyKey: key, Data: e.Data,
+	}
+}
+
+// maxIdempotencyKey is how long a key may be, in characters.
+const maxIdempotencyKey = 255
+
+func checkIdempotencyKey(key string) error {
+	if len(key) <= maxIdempotencyKey && !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return nil
+	}
+	return &phone.Error{Code: phone.Invalid, Faults: []phone.Fault{{
+		Loc: []any{"header", "Idempotency-Key"}, Msg: fmt.Sprintf("a key has at most %d characters, all of them visible ASCII", maxIdempotencyKey), Type: "string_pattern_mismatch",
+	}}}
+}
+
+func (h *handlers) createEvents(ctx context.Context, in *batchInput) (*body[batchView], error) {
+	var b batchBody
+	raw := bytes.TrimSpace(in.RawBody)
+	into := any(&b)
+	if len(raw) > 0 && raw[0] == '[' {
+		into = &b.Events
+	}
+	if err := decode(raw, into); err != nil {
+		return nil, err
+	}
+	if n := len(b.Events); n == 0 || n > maxBatch {
+		return nil, invalid("too_long", fmt.Sprintf("a batch has 1 to %d events, this one has %d", maxBatch, n), "events")
+	}
+	subs := make([]switchboard.Submission, len(b.Events))
+	for i, e := range b.Events {
+		subs[i] = e.submission(project(ctx), "")
+	}
+	out := batchView{Results: make([]batchResult, len(subs))}
+	for i, a := range h.board.AcceptBatch(ctx, subs) {
+		if a.Err != nil {
+			f := toStatus(a.Err).(*failure)
+			out.Results[i] = batchResult{Status: f.status, Detail: f.Detail}
+			continue
+		}
+		v := viewAccepted(a)
+		out.Results[i] = batchResult{Status: http.StatusAccepted, AcceptedView: &v}
+	}
+	return answer(out, nil)
+}
+
+// decode reads a JSON body into one of our types, and says what is wrong with it.
+func decode(raw []byte, into any) error {
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return invalid("missing", "a body is required: send a JSON object")
+	}
+	err := json.Unmarshal(raw, into)
+	if err == nil {
+		return nil
+	}
+	t, ok := err.(*json.UnmarshalTypeError)
+	if !ok {
+		return invalid("json_invalid", "the body is not valid JSON: "+err.Error())
+	}
+	var loc []any
+	for part := range strings.SplitSeq(t.Field, ".") {
+		if part != "" {
+			loc = append(loc, part)
+		}
+	}
+	kind := "dict_type"
+	if t.Type.Kind().String() == "string" {
+		kind = "string_type"
+	}
+	return invalid(kind, fmt.Sprintf("a JSON %s is not accepted here", t.Value), loc...)
+}

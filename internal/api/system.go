@@ -1,0 +1,41 @@
+package api
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/swaggest/swgui"
+	"github.com/swaggest/swgui/v5emb"
+)
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+// registerSystem registers what needs no key: probes, metrics and documentation.
+func (h *handlers) registerSystem(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeStatus(w, http.StatusOK, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := h.store.Ping(r.Context()); err != nil {
+			h.logger.Warn("not ready", "error", err)
+			w.Header().Set("Retry-After", "1")
+			writeDetail(w, http.StatusServiceUnavailable, "the database does not answer: the server's log says why")
+			return
+		}
+		writeStatus(w, http.StatusOK, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.Handler())
+	// Swagger UI from the binary itself: the page needs no other network.
+	docs := v5emb.NewHandlerWithConfig(swgui.Config{
+		Title: "Switchhook", SwaggerJSON: "/openapi.json", BasePath: "/docs", InternalBasePath: "/docs",
+	})
+	mux.Handle("GET /docs", docs)
+	mux.Handle("GET /docs/", docs)
+}
+
+func writeStatus(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`{"status":"` + text + "\"}\n"))
+}
