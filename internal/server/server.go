@@ -1,0 +1,219 @@
+// Package server puts the parts together: a store, a dispatcher, a switchboard
+// and the API on a listener, started in that order and stopped in the other.
+// `switchhook serve`, `switchhook demo` and the tests all run this same server.
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"switchhook.dev/switchhook/internal/api"
+	"switchhook.dev/switchhook/internal/deliver"
+	"switchhook.dev/switchhook/internal/netguard"
+	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/store/sqlite"
+	"switchhook.dev/switchhook/internal/switchboard"
+)
+
+// Config is what a server is started with.
+type Config struct {
+	// Listen is an address as net.Listen takes it, "127.0.0.1:8080".
+	Listen string
+	// Database is a URL whose scheme picks the store: "sqlite:switchhook.db".
+	Database string
+	// APIKey is a key for the first project; "" makes one at the first start.
+	APIKey string
+	// Policy says which addresses a webhook may have.
+	Policy netguard.Policy
+	// Schedule is deliver.DefaultSchedule where nil.
+	Schedule deliver.Schedule
+	// Version is shown to receivers and in the API's document.
+	Version string
+	Logger  *slog.Logger
+}
+
+// Server is a running server.
+type Server struct {
+	// URL is where the API answers.
+	URL string
+	// NewKey is the key that this start made for the first project; "" where it
+	// has one already. It is not to be had again.
+	NewKey string
+
+	logger     *slog.Logger
+	http       *http.Server
+	served     chan error
+	store      *sqlite.Store
+	dispatcher *deliver.Dispatcher
+	board      *switchboard.Switchboard
+	stopped    bool
+}
+
+// minAPIKey is the shortest key that may be chosen: 16 characters of the usual
+// alphabets are beyond guessing over a network.
+const minAPIKey = 16
+
+// Timeouts of the HTTP server, against clients that hold connections open.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// Start opens the store, takes up what is pending, and serves.
+func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{logger: cfg.Logger, served: make(chan error, 1)}
+	if s.store, err = openStore(ctx, cfg.Database); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := s.ensureKey(ctx, cfg.APIKey); err != nil {
+		return nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w: choose another address with --listen", cfg.Listen, err)
+	}
+	watchers := switchboard.NewWatchers()
+	s.dispatcher = deliver.New(deliver.Config{
+		Store: s.store, Transport: newTransport(cfg.Policy), Schedule: cfg.Schedule,
+		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: watchers.Recorded,
+	})
+	if err := s.dispatcher.Start(ctx); err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	s.board = switchboard.New(switchboard.Config{
+		Store: s.store, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
+	})
+	base, stopStreams := context.WithCancel(context.WithoutCancel(ctx))
+	s.http = &http.Server{
+		Handler:           api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version}),
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return base },
+	}
+	// Shutdown waits for requests to end; a stream of events never does by itself.
+	s.http.RegisterOnShutdown(stopStreams)
+	s.URL = "http://" + listener.Addr().String()
+	go func() { s.served <- s.http.Serve(listener) }()
+	return s, nil
+}
+
+// openStore opens the store that a database URL names.
+func openStore(ctx context.Context, database string) (*sqlite.Store, error) {
+	scheme, rest, ok := strings.Cut(database, ":")
+	switch {
+	case !ok || rest == "":
+		return nil, fmt.Errorf("--database %q is no database URL: write it as sqlite:FILE", database)
+	case scheme == "sqlite":
+		return sqlite.Open(ctx, strings.TrimPrefix(rest, "//"))
+	case scheme == "postgres" || scheme == "postgresql":
+		return nil, errors.New("this version keeps its data in SQLite only: write --database as sqlite:FILE")
+	}
+	return nil, fmt.Errorf("--database has the unknown scheme %q: write it as sqlite:FILE", scheme)
+}
+
+// ensureKey makes the first project where there is none, and sees to it that the
+// given key is good for it.
+func (s *Server) ensureKey(ctx context.Context, given string) error {
+	if given != "" && (len(given) < minAPIKey || strings.ContainsFunc(given, func(r rune) bool { return r <= ' ' || r > '~' })) {
+		return fmt.Errorf("--api-key must be at least %d visible ASCII characters: leave it out, and one is made for you", minAPIKey)
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	p, found, err := s.store.FirstProject(ctx)
+	if err != nil || found && given == "" {
+		return err
+	}
+	secret, key := api.NewKey()
+	if given != "" {
+		secret = given
+		key.Hash, key.Hint = sha256.Sum256([]byte(given)), given[:4]
+	}
+	key.Name, key.Operator, key.CreatedAt = "operator", true, now
+	if found {
+		known, err := s.store.KeyByHash(ctx, key.Hash)
+		if err == nil && known.RevokedAt.IsZero() {
+			return nil
+		}
+		if err != nil && phone.CodeOf(err) != phone.NotFound {
+			return err
+		}
+		key.ProjectID = p.ID
+		if err := s.store.CreateKey(ctx, key); phone.CodeOf(err) == phone.Conflict {
+			return errors.New("the key given with --api-key was revoked: give another one")
+		} else if err != nil {
+			return err
+		}
+		return nil
+	}
+	p = phone.Project{ID: phone.NewID(phone.PrefixProject), Name: "default", CreatedAt: now}
+	key.ProjectID = p.ID
+	if err := s.store.CreateProject(ctx, p, key); err != nil {
+		return err
+	}
+	if given == "" {
+		s.NewKey = secret
+	}
+	return nil
+}
+
+// newTransport is how endpoints are reached: never through a proxy, never to an
+// address that the policy forbids, and without following redirects.
+func newTransport(policy netguard.Policy) *http.Transport {
+	dialer := policy.Dialer(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
+	return &http.Transport{
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    deliver.DefaultPerEndpoint,
+		MaxIdleConns:           deliver.DefaultInFlight,
+		IdleConnTimeout:        90 * time.Second,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+// Wait returns when serving has failed, or ctx has ended.
+func (s *Server) Wait(ctx context.Context) error {
+	select {
+	case err := <-s.served:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// Stop takes no new events, waits for the attempts in flight, hands back what
+// was not sent, and closes the store. Where ctx ends first, attempts are cut off;
+// they are made again, under the same ids, after the next start.
+func (s *Server) Stop(ctx context.Context) error {
+	if s.stopped {
+		return nil
+	}
+	s.stopped = true
+	var errs []error
+	if s.http != nil {
+		errs = append(errs, s.http.Shutdown(ctx))
+		s.board.Close()
+	}
+	if s.dispatcher != nil {
+		errs = append(errs, s.dispatcher.Stop(ctx))
+	}
+	return errors.Join(append(errs, s.store.Close())...)
+}
