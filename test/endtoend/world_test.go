@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -49,9 +50,8 @@ func newWorld(t *testing.T, schedule deliver.Schedule) *world {
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 
-// call makes a request and returns its status and body.
-func (w *world) call(method, path string, body any) (int, []byte) {
-	w.t.Helper()
+// do makes a request and returns its status and body.
+func (w *world) do(method, path string, body any) (int, []byte, error) {
 	var in io.Reader
 	switch b := body.(type) {
 	case nil:
@@ -60,40 +60,56 @@ func (w *world) call(method, path string, body any) (int, []byte) {
 	default:
 		raw, err := json.Marshal(b)
 		if err != nil {
-			w.t.Fatal(err)
+			return 0, nil, err
 		}
 		in = bytes.NewReader(raw)
 	}
 	req, err := http.NewRequest(method, w.url+path, in)
 	if err != nil {
-		w.t.Fatal(err)
+		return 0, nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+w.key)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(req)
 	if err != nil {
-		w.t.Errorf("%s %s: %v", method, path, err)
-		return 0, nil
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
 	out, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, out, err
+}
+
+// call is do for requests that must be answered, whatever with.
+func (w *world) call(method, path string, body any) (int, []byte) {
+	w.t.Helper()
+	status, out, err := w.do(method, path, body)
 	if err != nil {
 		w.t.Errorf("%s %s: %v", method, path, err)
 	}
-	return resp.StatusCode, out
+	return status, out
 }
 
-// ok makes a request that must succeed and reads its answer.
+// try is ok for requests that may fail.
+func (w *world) try(method, path string, body, into any) error {
+	status, out, err := w.do(method, path, body)
+	if err != nil {
+		return err
+	}
+	if status < 200 || status > 299 {
+		return fmt.Errorf("%d %s", status, out)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(out, into)
+}
+
+// ok is try for requests that must succeed.
 func (w *world) ok(method, path string, body, into any) {
 	w.t.Helper()
-	status, out := w.call(method, path, body)
-	if status < 200 || status > 299 {
-		w.t.Fatalf("%s %s: %d %s", method, path, status, out)
-	}
-	if into != nil {
-		if err := json.Unmarshal(out, into); err != nil {
-			w.t.Fatalf("%s %s: %v in %s", method, path, err, out)
-		}
+	if err := w.try(method, path, body, into); err != nil {
+		w.t.Errorf("%s %s: %v", method, path, err)
+		runtime.Goexit()
 	}
 }
 
