@@ -23,7 +23,7 @@ import (
 // board is a switchboard on a real store and a real dispatcher.
 type board struct {
 	*switchboard.Switchboard
-	t        *testing.T
+	t        testing.TB
 	store    *sqlite.Store
 	recorded chan *phone.Result
 	project  string
@@ -34,7 +34,7 @@ const (
 	theirs = "+12025550199"
 )
 
-func newBoard(t *testing.T, schedule deliver.Schedule) *board {
+func newBoard(t testing.TB, schedule deliver.Schedule) *board {
 	t.Helper()
 	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
 	if err != nil {

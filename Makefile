@@ -1,0 +1,24 @@
+# Everything here is one command that also works alone; make only names it.
+
+.PHONY: build test lint ci bench sdk
+
+build:          ## the binary, ./switchhook
+	go build -o switchhook ./cmd/switchhook
+
+test:           ## every test
+	go test -shuffle=on ./...
+
+race:           ## every test, with the race detector (needs a C compiler)
+	GOFLAGS=-race go test -shuffle=on ./...
+
+lint:           ## gofmt, go vet, staticcheck, govulncheck
+	.ci/lint
+
+sdk:            ## what the tests of the vendor's SDK need
+	npm ci --prefix test/sdk
+
+bench:          ## accepted, delivered and recorded events per second
+	go test -run '^$$' -bench . -benchtime 20000x ./internal/switchboard
+
+ci:             ## what CI runs
+	.ci/run
