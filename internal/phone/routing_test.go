@@ -1,0 +1,43 @@
+package phone
+
+import "testing"
+
+// A row for each line of the contract's routing table.
+func TestRoute(t *testing.T) {
+	own := &Webhook{ID: "wh_own", Status: WebhookActive}
+	def := &Webhook{ID: "wh_default", Status: WebhookActive}
+	off := func(w *Webhook) *Webhook { c := *w; c.Status = WebhookDisabled; return &c }
+	for _, c := range []struct {
+		name     string
+		own, def *Webhook
+		to       string
+		status   DeliveryStatus
+		err      string
+	}{
+		{"own alone", own, nil, "wh_own", Pending, ""},
+		{"own before the default", own, def, "wh_own", Pending, ""},
+		{"the default otherwise", nil, def, "wh_default", Pending, ""},
+		{"none", nil, nil, "", Unrouted, ""},
+		{"own disabled: no leak to the default", off(own), def, "wh_own", Failed, ErrorWebhookDisabled},
+		{"the default disabled", nil, off(def), "wh_default", Failed, ErrorWebhookDisabled},
+		{"own, with the default disabled", own, off(def), "wh_own", Pending, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := Route(c.own, c.def)
+			id := ""
+			if b.Webhook != nil {
+				id = b.Webhook.ID
+			}
+			if id != c.to || b.Status != c.status || b.Error != c.err {
+				t.Errorf("%s %s %q", id, b.Status, b.Error)
+			}
+			if again := AfterWebhookDeleted(false, c.own, c.def); again != b {
+				t.Errorf("one that was never sent is bound to %+v, not by the rule", again)
+			}
+			sent := AfterWebhookDeleted(true, c.own, c.def)
+			if sent != (Binding{Status: Failed, Error: ErrorWebhookDeleted}) {
+				t.Errorf("one that may have been sent is bound to %+v", sent)
+			}
+		})
+	}
+}
