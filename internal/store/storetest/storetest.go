@@ -1,0 +1,405 @@
+// Package storetest is what a store must do, as tests. Every store runs all of
+// it, whole; there is a function per concern.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/store"
+)
+
+// Store is what the suite needs of a store: what the program needs, and Close.
+type Store interface {
+	CreateProject(ctx context.Context, p phone.Project, k phone.Key) error
+	KeyByHash(ctx context.Context, hash [32]byte) (phone.Key, error)
+	CreateKey(ctx context.Context, k phone.Key) error
+	RevokeKey(ctx context.Context, projectID, id string, at time.Time) error
+	CreateAgent(ctx context.Context, a phone.Agent) error
+	DeleteAgent(ctx context.Context, projectID, id string, at time.Time, inFlight []string) (phone.Agent, error)
+	CreateNumber(ctx context.Context, n phone.Number) error
+	Accept(ctx context.Context, events []*phone.NewEvent, room store.Room) []phone.Accepted
+	SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
+	SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error)
+	DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error
+	Due(ctx context.Context, webhookID string, now time.Time, holding []string, limit int) (store.Batch, error)
+	HandBack(ctx context.Context, ids []string) error
+	Content(ctx context.Context, deliveryID string) (phone.Content, error)
+	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
+	Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (phone.Job, error)
+	RetryAll(ctx context.Context, f store.DeliveryFilter, now time.Time, attempts int) (int, []string, error)
+	Delivery(ctx context.Context, projectID, id string) (store.DeliveryDetail, error)
+	Deliveries(ctx context.Context, f store.DeliveryFilter) ([]phone.Delivery, int, error)
+	Totals(ctx context.Context, projectID string) (store.Counts, error)
+	Stats(ctx context.Context, projectID string, since time.Time) ([]store.HourCount, error)
+	Close() error
+}
+
+// Run runs the suite. open opens the store at a place, as a start of the server
+// does: the same place twice is a restart.
+func Run(t *testing.T, open func(t *testing.T, place string) Store) {
+	for _, c := range []struct {
+		name string
+		test func(*bench)
+	}{
+		{"Keys", keys},
+		{"AcceptIsAllOrNothingForEachEvent", acceptEach},
+		{"IdempotencyKeys", idempotency},
+		{"HistoryIsWhatCameBefore", history},
+		{"HandedOverAndDeleted", handedAndDeleted},
+		{"AfterACrash", crashed},
+		{"LateResults", lateResults},
+		{"RoundsOfAttempts", rounds},
+		{"GoneDisables", gone},
+		{"DueComesInOrder", due},
+		{"CountersAgreeWithTheLog", counters},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := &bench{T: t, open: open, place: t.TempDir()}
+			b.Store = open(t, b.place)
+			t.Cleanup(func() { _ = b.Close() })
+			b.setUp()
+			c.test(b)
+		})
+	}
+}
+
+// bench is a store with a project, an agent and its number.
+type bench struct {
+	*testing.T
+	Store
+	open    func(*testing.T, string) Store
+	place   string
+	project string
+	agent   string
+	now     time.Time
+	count   int
+}
+
+const ours, theirs = "+12025550101", "+12025550199"
+
+func (b *bench) must(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) setUp() {
+	ctx := b.Context()
+	b.now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	b.project, b.agent = phone.NewID(phone.PrefixProject), phone.NewID(phone.PrefixAgent)
+	b.must(b.CreateProject(ctx, phone.Project{ID: b.project, Name: "p", CreatedAt: b.now},
+		phone.Key{ID: phone.NewID(phone.PrefixKey), ProjectID: b.project, Hash: [32]byte{1}, CreatedAt: b.now}))
+	b.must(b.CreateAgent(ctx, phone.Agent{ID: b.agent, ProjectID: b.project, Name: "a", Settings: []byte("{}"), CreatedAt: b.now}))
+	b.must(b.CreateNumber(ctx, phone.Number{ID: phone.NewID(phone.PrefixNumber), ProjectID: b.project, PhoneNumber: ours, Country: "US", AgentID: b.agent, CreatedAt: b.now}))
+}
+
+// restart opens the store anew, as after a crash: nothing was handed back.
+func (b *bench) restart() {
+	b.Helper()
+	b.must(b.Close())
+	b.Store = b.open(b.T, b.place)
+}
+
+func (b *bench) hook(agent string) phone.Webhook {
+	b.Helper()
+	w, err := b.SetWebhook(b.Context(), phone.Webhook{
+		ID: phone.NewID(phone.PrefixWebhook), ProjectID: b.project, AgentID: agent, URL: "https://example.com/" + agent,
+		Secret: "whsec_", ContextLimit: 10, Timeout: 30 * time.Second, CreatedAt: b.now,
+	})
+	b.must(err)
+	return w
+}
+
+func (b *bench) event(text string) *phone.NewEvent {
+	b.now = b.now.Add(time.Second)
+	return &phone.NewEvent{
+		ProjectID: b.project, Type: phone.EventMessage, Channel: phone.ChannelSMS, Direction: phone.Inbound,
+		Number: ours, Participant: theirs, ID: phone.NewID(phone.PrefixEvent), MessageID: phone.NewID(phone.PrefixMessage),
+		Body: text, At: b.now, Data: func(string, string) []byte { return []byte("{}") },
+	}
+}
+
+// room says whether there is any, and counts what is promised.
+type room struct {
+	free     bool
+	promised int
+}
+
+func (r *room) Reserve(string) bool {
+	if r.free {
+		r.promised++
+	}
+	return r.free
+}
+func (r *room) Release(string) { r.promised-- }
+
+// accept takes one event in, with room for it in memory or without.
+func (b *bench) accept(text string, free bool) phone.Accepted {
+	b.Helper()
+	a := b.Accept(b.Context(), []*phone.NewEvent{b.event(text)}, &room{free: free})[0]
+	b.must(a.Err)
+	return a
+}
+
+func (b *bench) state(id string) store.DeliveryDetail {
+	b.Helper()
+	d, err := b.Delivery(b.Context(), b.project, id)
+	b.must(err)
+	return d
+}
+
+func (b *bench) expect(id string, status phone.DeliveryStatus, webhook, fault string) {
+	b.Helper()
+	if d := b.state(id); d.Status != status || d.WebhookID != webhook || d.Error != fault {
+		b.Errorf("%s is %s at %q (%q), want %s at %q (%q)", id, d.Status, d.WebhookID, d.Error, status, webhook, fault)
+	}
+}
+
+// result records one attempt of a job.
+func (b *bench) result(j *phone.Job, status phone.DeliveryStatus) store.Recorded {
+	b.Helper()
+	b.count++
+	r := &phone.Result{Job: j, Status: status, Attempt: phone.Attempt{ID: fmt.Sprint("att_", b.count), DeliveryID: j.DeliveryID, SentAt: b.now, HTTPStatus: 200}}
+	if status != phone.Success {
+		r.Attempt.HTTPStatus, r.Attempt.Error, r.Body = 500, "answered 500", []byte("frozen")
+	}
+	if status == phone.Pending {
+		r.NextAttemptAt = b.now.Add(time.Minute)
+	}
+	out, err := b.Record(b.Context(), []*phone.Result{r})
+	b.must(err)
+	return out[0]
+}
+
+func keys(b *bench) {
+	ctx := b.Context()
+	k := phone.Key{ID: phone.NewID(phone.PrefixKey), ProjectID: b.project, Hash: [32]byte{2}, CreatedAt: b.now}
+	b.must(b.CreateKey(ctx, k))
+	if err := b.CreateKey(ctx, k); phone.CodeOf(err) != phone.Conflict {
+		b.Error("the same key again:", err)
+	}
+	if got, err := b.KeyByHash(ctx, k.Hash); err != nil || got.ProjectID != b.project {
+		b.Error(got, err)
+	}
+	if err := b.RevokeKey(ctx, "prj_other", k.ID, b.now); phone.CodeOf(err) != phone.NotFound {
+		b.Error("another project's key:", err)
+	}
+	b.must(b.RevokeKey(ctx, b.project, k.ID, b.now))
+	if _, err := b.KeyByHash(ctx, k.Hash); phone.CodeOf(err) != phone.NotFound {
+		b.Error("a revoked key:", err)
+	}
+}
+
+func acceptEach(b *bench) {
+	w := b.hook("")
+	stranger, nobody := b.event("x"), b.event("x")
+	stranger.Number = "+12025550123"
+	nobody.AgentID = "agt_none"
+	r := &room{free: true}
+	out := b.Accept(b.Context(), []*phone.NewEvent{b.event("one"), stranger, b.event("two"), nobody}, r)
+	if out[0].Err != nil || out[2].Err != nil || phone.CodeOf(out[1].Err) != phone.NotFound || phone.CodeOf(out[3].Err) != phone.NotFound {
+		b.Fatalf("%+v", out)
+	}
+	if out[1].Job != nil || r.promised != 2 || !out[0].Job.Handed || out[0].WebhookID != w.ID {
+		b.Errorf("%+v, %d promised", out, r.promised)
+	}
+	if _, total, err := b.Deliveries(b.Context(), store.DeliveryFilter{ProjectID: b.project, Limit: 10}); total != 2 || err != nil {
+		b.Error(total, err)
+	}
+}
+
+func idempotency(b *bench) {
+	b.hook("")
+	first, second := b.event("one"), b.event("again")
+	first.IdempotencyKey, second.IdempotencyKey = "k", "k"
+	out := b.Accept(b.Context(), []*phone.NewEvent{first, second}, &room{})
+	if out[0].Duplicate || !out[1].Duplicate || out[0].EventID != out[1].EventID || out[1].Job != nil {
+		b.Errorf("%+v", out)
+	}
+	b.now = b.now.Add(24*time.Hour + time.Second)
+	later := b.event("a day later")
+	later.IdempotencyKey = "k"
+	if out := b.Accept(b.Context(), []*phone.NewEvent{later}, &room{}); out[0].Duplicate || out[0].Err != nil {
+		b.Errorf("past the window: %+v", out)
+	}
+}
+
+func history(b *bench) {
+	b.hook("")
+	b.accept("one", false)
+	a := b.accept("two", false)
+	b.accept("three", false)
+	c, err := b.Content(b.Context(), a.DeliveryID)
+	b.must(err)
+	if len(c.History) != 1 || c.History[0].Body != "one" || c.Event.ID != a.EventID {
+		b.Errorf("%+v", c)
+	}
+	b.result(a.Job, phone.Pending)
+	if c, err = b.Content(b.Context(), a.DeliveryID); err != nil || string(c.Body) != "frozen" {
+		b.Errorf("%q %v", c.Body, err)
+	}
+}
+
+func handedAndDeleted(b *bench) {
+	def, own := b.hook(""), b.hook(b.agent)
+	queued, flying, spilled, tried := b.accept("queued", true), b.accept("flying", true), b.accept("spilled", false), b.accept("tried", true)
+	b.result(tried.Job, phone.Pending)
+	b.must(b.DeleteWebhook(b.Context(), b.project, b.agent, b.now, []string{flying.DeliveryID}))
+	b.expect(queued.DeliveryID, phone.Pending, def.ID, "")
+	b.expect(spilled.DeliveryID, phone.Pending, def.ID, "")
+	b.expect(flying.DeliveryID, phone.Failed, own.ID, phone.ErrorWebhookDeleted)
+	b.expect(tried.DeliveryID, phone.Failed, own.ID, phone.ErrorWebhookDeleted)
+	b.must(b.DeleteWebhook(b.Context(), b.project, "", b.now, nil))
+	b.expect(queued.DeliveryID, phone.Unrouted, "", "")
+	if err := b.DeleteWebhook(b.Context(), b.project, "", b.now, nil); phone.CodeOf(err) != phone.NotFound {
+		b.Error("deleted twice:", err)
+	}
+}
+
+// After a crash nobody knows what was in flight: what had been handed over counts
+// as sent, and only what had not is bound anew.
+func crashed(b *bench) {
+	def, own := b.hook(""), b.hook(b.agent)
+	handed, spilled, back := b.accept("handed", true), b.accept("spilled", false), b.accept("handed back", true)
+	b.must(b.HandBack(b.Context(), []string{back.DeliveryID}))
+	b.restart()
+	b.must(b.DeleteWebhook(b.Context(), b.project, b.agent, b.now, nil))
+	b.expect(handed.DeliveryID, phone.Failed, own.ID, phone.ErrorWebhookDeleted)
+	b.expect(spilled.DeliveryID, phone.Pending, def.ID, "")
+	b.expect(back.DeliveryID, phone.Pending, def.ID, "")
+}
+
+func lateResults(b *bench) {
+	own := b.hook(b.agent)
+	good, bad, replayed := b.accept("good", true), b.accept("bad", true), b.accept("replayed", true)
+	b.must(b.DeleteWebhook(b.Context(), b.project, b.agent, b.now, []string{good.DeliveryID, bad.DeliveryID, replayed.DeliveryID}))
+	if r := b.result(good.Job, phone.Success); !r.Applied {
+		b.Errorf("%+v", r)
+	}
+	b.expect(good.DeliveryID, phone.Success, own.ID, "")
+	if r := b.result(bad.Job, phone.Pending); r.Applied || r.Status != phone.Failed {
+		b.Errorf("%+v", r)
+	}
+	b.expect(bad.DeliveryID, phone.Failed, own.ID, phone.ErrorWebhookDeleted)
+	def := b.hook("")
+	_, err := b.Retry(b.Context(), b.project, replayed.DeliveryID, b.now, 6)
+	b.must(err)
+	if r := b.result(replayed.Job, phone.Success); r.Applied {
+		b.Error("a result of an earlier round was applied")
+	}
+	b.expect(replayed.DeliveryID, phone.Pending, def.ID, "")
+	if d := b.state(replayed.DeliveryID); len(d.Log) != 1 {
+		b.Errorf("%d attempts are logged", len(d.Log))
+	}
+}
+
+func rounds(b *bench) {
+	b.hook("")
+	a := b.accept("x", true)
+	b.result(a.Job, phone.Failed)
+	j, err := b.Retry(b.Context(), b.project, a.DeliveryID, b.now, 6)
+	b.must(err)
+	if j.Round != 2 || j.RoundAttempts != 0 || j.Attempts != 1 {
+		b.Errorf("a failed one: %+v", j)
+	}
+	b.result(&j, phone.Success)
+	j, err = b.Retry(b.Context(), b.project, a.DeliveryID, b.now, 6)
+	b.must(err)
+	if j.Round != 3 || j.RoundAttempts != 5 {
+		b.Errorf("one that succeeded: %+v", j)
+	}
+	if _, err := b.Retry(b.Context(), "prj_other", a.DeliveryID, b.now, 6); phone.CodeOf(err) != phone.NotFound {
+		b.Error("another project's:", err)
+	}
+	second := b.accept("y", true)
+	b.result(second.Job, phone.Failed)
+	n, hooks, err := b.RetryAll(b.Context(), store.DeliveryFilter{ProjectID: b.project}, b.now.Add(time.Hour), 6)
+	if n != 1 || len(hooks) != 1 || err != nil {
+		b.Error(n, hooks, err)
+	}
+}
+
+func gone(b *bench) {
+	w := b.hook("")
+	a, behind := b.accept("x", true), b.accept("y", false)
+	r := &phone.Result{Job: a.Job, Status: phone.Failed, DisableWebhook: true,
+		Attempt: phone.Attempt{ID: "att_1", DeliveryID: a.DeliveryID, URL: w.URL, HTTPStatus: 410, Error: "answered 410 Gone", SentAt: b.now}}
+	_, err := b.Record(b.Context(), []*phone.Result{r})
+	b.must(err)
+	b.expect(a.DeliveryID, phone.Failed, w.ID, "answered 410 Gone")
+	b.expect(behind.DeliveryID, phone.Failed, w.ID, phone.ErrorWebhookDisabled)
+	late := b.accept("z", true)
+	b.expect(late.DeliveryID, phone.Failed, w.ID, phone.ErrorWebhookDisabled)
+	if late.Job != nil {
+		b.Error("it was handed to the dispatcher")
+	}
+	if _, err := b.SetWebhookStatus(b.Context(), b.project, "", phone.WebhookActive); err != nil {
+		b.Error(err)
+	}
+	if again := b.accept("again", true); again.Job == nil {
+		b.Error("enabled, and still not sent")
+	}
+}
+
+func due(b *bench) {
+	w := b.hook("")
+	var want []string
+	for i := range 5 {
+		want = append(want, b.accept(fmt.Sprint(i), false).DeliveryID)
+	}
+	later := b.accept("later", true)
+	b.result(later.Job, phone.Pending) // due in a minute
+	batch, err := b.Due(b.Context(), w.ID, b.now, want[:1], 3)
+	b.must(err)
+	var got []string
+	for _, j := range batch.Jobs {
+		got = append(got, j.DeliveryID)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want[1:4]) || !batch.More || !batch.NextDue.Equal(b.now.Add(time.Minute)) {
+		b.Errorf("%v, want %v; %+v", got, want[1:4], batch)
+	}
+	batch, err = b.Due(b.Context(), w.ID, b.now.Add(time.Hour), want, 10)
+	if err != nil || len(batch.Jobs) != 1 || batch.Jobs[0].Attempts != 1 || batch.More || !batch.NextDue.IsZero() {
+		b.Errorf("%+v %v", batch, err)
+	}
+}
+
+func counters(b *bench) {
+	def, _ := b.hook(""), b.hook(b.agent)
+	for i := range 20 {
+		b.now = b.now.Add(20 * time.Minute)
+		a := b.accept(fmt.Sprint(i), i%2 == 0)
+		if i%3 == 0 {
+			b.result(a.Job, []phone.DeliveryStatus{phone.Success, phone.Failed, phone.Pending}[i/3%3])
+		}
+	}
+	b.must(b.DeleteWebhook(b.Context(), b.project, b.agent, b.now, nil))
+	b.must(b.DeleteWebhook(b.Context(), b.project, "", b.now, nil))
+	b.hook("")
+	_, _, err := b.RetryAll(b.Context(), store.DeliveryFilter{ProjectID: b.project, Status: phone.Unrouted}, b.now.Add(time.Hour), 6)
+	b.must(err)
+	var want store.Counts
+	for status, n := range map[phone.DeliveryStatus]*int{phone.Success: &want.Success, phone.Failed: &want.Failed, phone.Pending: &want.Pending} {
+		_, total, err := b.Deliveries(b.Context(), store.DeliveryFilter{ProjectID: b.project, Status: status, Limit: 1})
+		b.must(err)
+		*n = total
+	}
+	got, err := b.Totals(b.Context(), b.project)
+	b.must(err)
+	var hourly store.Counts
+	hours, err := b.Stats(b.Context(), b.project, b.now.Add(-24*time.Hour))
+	b.must(err)
+	for _, h := range hours {
+		hourly.Success += h.Success
+		hourly.Failed += h.Failed
+		hourly.Pending += h.Pending
+	}
+	if got != want || hourly != want || want.Total() != 20 || len(hours) < 6 {
+		b.Errorf("in all %+v, by the hour %+v (%d hours), in the log %+v (default %s)", got, hourly, len(hours), want, def.ID)
+	}
+}
