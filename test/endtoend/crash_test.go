@@ -108,7 +108,11 @@ func TestKillingTheServerLosesNothing(t *testing.T) {
 			})
 		}
 		for range 200 {
-			<-r.came
+			select {
+			case <-r.came:
+			case <-time.After(time.Minute):
+				t.Fatal("deliveries no longer arrive")
+			}
 		}
 		if err := p.Process.Kill(); err != nil {
 			t.Fatal(err)
