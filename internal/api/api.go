@@ -15,6 +15,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/store"
@@ -63,6 +64,8 @@ type Config struct {
 	Logger      *slog.Logger
 	// Version is shown in the OpenAPI document.
 	Version string
+	// Metrics is what /metrics answers.
+	Metrics prometheus.Gatherer
 }
 
 // Limits of a request's body, in bytes.
@@ -94,7 +97,7 @@ func New(cfg Config) http.Handler {
 	h.registerWebhooks(a)
 	h.registerDeliveries(a)
 	h.registerEvents(a)
-	h.registerSystem(mux)
+	h.registerSystem(mux, cfg.Metrics)
 	return recoverPanics(cfg.Logger, asJSON(notFound(mux)))
 }
 

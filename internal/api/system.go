@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"reflect"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
@@ -12,7 +13,7 @@ import (
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 // registerSystem registers what needs no key: probes, metrics and documentation.
-func (h *handlers) registerSystem(mux *http.ServeMux) {
+func (h *handlers) registerSystem(mux *http.ServeMux, metrics prometheus.Gatherer) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeStatus(w, http.StatusOK, "ok")
 	})
@@ -25,7 +26,7 @@ func (h *handlers) registerSystem(mux *http.ServeMux) {
 		}
 		writeStatus(w, http.StatusOK, "ready")
 	})
-	mux.Handle("GET /metrics", promhttp.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	// Swagger UI from the binary itself: the page needs no other network.
 	docs := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "Switchhook", SwaggerJSON: "/openapi.json", BasePath: "/docs", InternalBasePath: "/docs",

@@ -75,6 +75,10 @@ func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
 			d.work.Add(1)
 			go d.reread(o.Job.WebhookID)
 		}
+		if o.Status == phone.Failed {
+			d.cfg.Logger.Warn("delivery failed: it can be replayed", "delivery", o.Job.DeliveryID, "webhook", o.Job.WebhookID,
+				"attempts", recorded[i].Number, "error", o.Attempt.Error, "webhook_disabled", o.DisableWebhook)
+		}
 		l := o.lane
 		if l == nil {
 			continue

@@ -18,6 +18,7 @@ import (
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/store"
 	"switchhook.dev/switchhook/internal/store/sqlite"
 	"switchhook.dev/switchhook/internal/switchboard"
 )
@@ -89,10 +90,13 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w: choose another address with --listen", cfg.Listen, err)
 	}
-	watchers := switchboard.NewWatchers()
+	watchers, metrics := switchboard.NewWatchers(), newMetrics()
 	s.dispatcher = deliver.New(deliver.Config{
 		Store: s.store, Transport: newTransport(cfg.Policy), Schedule: cfg.Schedule,
-		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: watchers.Recorded,
+		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
+			metrics.recorded(results, recorded)
+			watchers.Recorded(results, recorded)
+		},
 	})
 	if err := s.dispatcher.Start(ctx); err != nil {
 		_ = listener.Close()
@@ -100,10 +104,11 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.board = switchboard.New(switchboard.Config{
 		Store: s.store, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
+		Accepted: func(n int) { metrics.accepted.Add(float64(n)) },
 	})
 	base, stopStreams := context.WithCancel(context.WithoutCancel(ctx))
 	s.http = &http.Server{
-		Handler:           api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version}),
+		Handler:           api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry}),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },

@@ -156,12 +156,17 @@ func (a *acceptor) commit(group []submitted) {
 	}
 	d := a.board.cfg.Dispatcher
 	out := a.board.cfg.Store.Accept(context.Background(), events, d)
+	taken := 0
 	for i := range out {
+		if out[i].Err == nil && !out[i].Duplicate {
+			taken++
+		}
 		if j := out[i].Job; j != nil {
 			a.board.cfg.Watchers.accepted(j)
 			d.Push(j)
 		}
 	}
+	a.board.cfg.Accepted(taken)
 	for _, sub := range group {
 		n := len(sub.events)
 		sub.done <- out[:n:n]

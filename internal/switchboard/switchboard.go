@@ -47,6 +47,8 @@ type Config struct {
 	// Policy says which addresses a webhook may have.
 	Policy netguard.Policy
 	Logger *slog.Logger
+	// Accepted is called with how many events a transaction took in; nil for nobody.
+	Accepted func(events int)
 	// Watchers receive deliveries as they change; nil for none.
 	Watchers *Watchers
 }
@@ -67,6 +69,9 @@ type Switchboard struct {
 func New(cfg Config) *Switchboard {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Accepted == nil {
+		cfg.Accepted = func(int) {}
 	}
 	if cfg.Watchers == nil {
 		cfg.Watchers = NewWatchers()

@@ -305,3 +305,37 @@ func TestARevokedKeyIsOutAtOnce(t *testing.T) {
 		t.Errorf("%d %s", status, out)
 	}
 }
+
+func TestMetricsCountWhatHappened(t *testing.T) {
+	w := newWorld(t, later)
+	r := newReceiver(t)
+	w.agent(avasNumber)
+	w.set("", r.URL)
+	w.untilStatus(w.send(customer, avasNumber, "hi").DeliveryID, "success")
+	r.respond(status(410))
+	w.untilStatus(w.send(customer, avasNumber, "bye").DeliveryID, "failed")
+	// They are counted just after the log has them.
+	missing := func() (names []string) {
+		_, out := w.call("GET", "/metrics", nil)
+		for _, want := range []string{
+			"switchhook_events_accepted_total 2",
+			`switchhook_attempts_total{answer="2xx"} 1`,
+			`switchhook_attempts_total{answer="4xx"} 1`,
+			`switchhook_deliveries_finished_total{status="success"} 1`,
+			`switchhook_deliveries_finished_total{status="failed"} 1`,
+			"switchhook_first_attempt_delay_seconds_count 2",
+		} {
+			if !strings.Contains(string(out), want+"\n") {
+				names = append(names, want)
+			}
+		}
+		return names
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for len(missing()) > 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if m := missing(); len(m) > 0 {
+		t.Errorf("/metrics does not say %v", m)
+	}
+}
