@@ -102,7 +102,6 @@ func New(cfg Config) http.Handler {
 }
 
 func humaConfig(version string) huma.Config {
-	huma.NewError = newError
 	c := huma.DefaultConfig("Switchhook", version)
 	c.Info.Description = "The webhook switchboard for AI phone agents: whatever happens to an agent is delivered to exactly one endpoint, its own or the project's default."
 	c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", nil

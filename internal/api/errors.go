@@ -73,8 +73,10 @@ func toStatus(err error) huma.StatusError {
 	return f
 }
 
-// newError gives what huma finds wrong the contract's shape. Huma has only this
-// package-level hook for it.
+// Huma has only this package-level hook for the shape of its errors.
+func init() { huma.NewError = newError }
+
+// newError gives what huma finds wrong the contract's shape.
 func newError(status int, msg string, errs ...error) huma.StatusError {
 	switch {
 	case status == http.StatusRequestEntityTooLarge:

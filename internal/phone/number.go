@@ -16,7 +16,6 @@ const MaxParticipant = 254
 // country is where a number without "+" is taken to be; "" is "US".
 // The error is an *Error with code Invalid and no faults.
 func ParseNumber(s, country string) (e164, region string, err error) {
-	// A plain +E.164 number is what a provider sends; the general parser is for people.
 	if country == "" {
 		country = "US"
 	}
@@ -55,8 +54,9 @@ func ParseParticipant(s string) (string, error) {
 	return s, nil
 }
 
-// isE164 recognises numbers that need no parsing: + and 8 to 15 digits (ITU-T
-// E.164, 6.2.1). It keeps the general parser off the hot path.
+// isE164 recognises numbers that need no parsing, as providers send them: + and 8
+// to 15 digits (ITU-T E.164, 6.2.1). It keeps the general parser, which is for
+// people, off the hot path.
 func isE164(s string) bool {
 	if len(s) < 9 || len(s) > 16 || s[0] != '+' || s[1] == '0' {
 		return false
