@@ -70,10 +70,10 @@ func (s *Store) HandBack(ctx context.Context, ids []string) error {
 func (s *Store) Content(ctx context.Context, deliveryID string) (out phone.Content, err error) {
 	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
 		limit := 0
-		ok, err := one(c, "content", func(r *row) {
-			out.Event = readEvent(r)
-			limit, out.Body = r.int(), r.bytes()
-		}, phone.EventID(deliveryID), deliveryID)
+		ok, err := one(c, "frozen", func(r *row) { limit, out.Body = r.int(), r.bytes() }, deliveryID)
+		if err == nil && ok {
+			ok, err = one(c, "event", func(r *row) { out.Event = readEvent(r) }, phone.EventID(deliveryID))
+		}
 		if err := orNotFound(ok, err, "delivery", deliveryID); err != nil {
 			return err
 		}

@@ -36,9 +36,11 @@ RETURNING seq
 SELECT coalesce(max(seq), 0) + 1 FROM messages
 
 -- name: history
--- served by messages_by_conversation
+-- served by messages_by_conversation. The parameters stand in expressions because
+-- this SQLite prepares a statement anew for each value of a bare one that its
+-- planner looked at, which costs more than running it.
 SELECT seq, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at
-FROM messages WHERE conversation_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT (?3 + 0)
+FROM messages WHERE conversation_id = (?1 || '') AND seq < (?2 + 0) ORDER BY seq DESC LIMIT (?3 + 0)
 
 -- name: messagesOfConversation
 -- served by messages_by_conversation

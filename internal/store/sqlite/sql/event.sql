@@ -14,7 +14,10 @@ INSERT INTO events (id, project_id, agent_id, type, channel, direction, conversa
   data, state, history_before, at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
 
--- name: content
-SELECT e.id, e.project_id, e.agent_id, e.type, e.channel, e.direction, e.conversation_id, e.message_id,
-  e.data, e.state, e.history_before, e.at, d.context_limit, d.body
-FROM events e JOIN deliveries d ON d.id = ?2 WHERE e.id = ?1
+-- name: event
+SELECT id, project_id, agent_id, type, channel, direction, conversation_id, message_id,
+  data, state, history_before, at
+FROM events WHERE id = ?1
+
+-- name: frozen
+SELECT context_limit, body FROM deliveries WHERE id = ?1

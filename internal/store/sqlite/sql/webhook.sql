@@ -7,9 +7,9 @@ UPDATE webhooks SET url = ?2, secret = ?3, status = ?4, context_limit = ?5, time
 WHERE id = ?1
 
 -- name: webhook
--- served by webhooks_live
+-- served by webhooks_live; for the expressions see the query history
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision
-FROM webhooks WHERE project_id = ?1 AND agent_id = ?2 AND deleted_at = 0
+FROM webhooks WHERE project_id = (?1 || '') AND agent_id = (?2 || '') AND deleted_at = 0
 
 -- name: webhookByID
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision
