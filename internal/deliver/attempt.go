@@ -52,7 +52,7 @@ type sender struct {
 // attempt makes one attempt of a job and returns what came of it. It fails only
 // where the delivery could not be read: nothing was sent then.
 func (s *sender) attempt(ctx context.Context, e *endpoint, j *phone.Job) (*phone.Result, error) {
-	content, err := s.store.Content(ctx, j.DeliveryID)
+	content, err := s.content(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +72,16 @@ func (s *sender) attempt(ctx context.Context, e *endpoint, j *phone.Job) (*phone
 	res := &phone.Result{Job: j, Attempt: a}
 	s.judge(res, header, body)
 	return res, nil
+}
+
+// content reads what the body is rendered from; of a fresh delivery most of it is
+// in memory still.
+func (s *sender) content(ctx context.Context, j *phone.Job) (phone.Content, error) {
+	if j.Event == nil {
+		return s.store.Content(ctx, j.DeliveryID)
+	}
+	history, err := s.store.History(ctx, *j.Event, j.ContextLimit)
+	return phone.Content{Event: *j.Event, History: history}, err
 }
 
 // request builds and signs the request of an attempt.

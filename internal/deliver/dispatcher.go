@@ -26,6 +26,7 @@ type Store interface {
 	Due(ctx context.Context, webhookID string, now time.Time, holding []string, limit int) (store.Batch, error)
 	HandBack(ctx context.Context, ids []string) error
 	Content(ctx context.Context, deliveryID string) (phone.Content, error)
+	History(ctx context.Context, e phone.Event, limit int) ([]phone.Message, error)
 	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
 }
 

@@ -113,6 +113,10 @@ func (l *ledger) Content(_ context.Context, id string) (phone.Content, error) {
 	return phone.Content{Event: phone.Event{ID: phone.EventID(id), Type: phone.EventMessage, Data: []byte("{}")}}, l.fail
 }
 
+func (l *ledger) History(context.Context, phone.Event, int) ([]phone.Message, error) {
+	return nil, nil
+}
+
 func (l *ledger) Record(_ context.Context, results []*phone.Result) ([]store.Recorded, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -97,6 +97,11 @@ type Job struct {
 	// A result of an earlier round changes nothing any more.
 	Round     int
 	CreatedAt time.Time
+	// Event is a fresh delivery's, so that it need not be read again for the first
+	// attempt; nil where it must be. ContextLimit belongs to it: how many messages
+	// of history there may be, 0 where there are none.
+	Event        *Event
+	ContextLimit int
 	// Handed says that a dispatcher owns the job already: the store has it marked
 	// as one that may have been sent.
 	Handed bool

@@ -13,6 +13,10 @@ import (
 // idempotencyWindow is how long a key answers a repeat, from the contract.
 const idempotencyWindow = 24 * time.Hour
 
+// maxHeldData bounds the data that a job carries in memory, in bytes: lanes stay
+// small, and nearly every event fits.
+const maxHeldData = 8 << 10
+
 // maxPreview is how many bytes of a message a conversation's preview keeps.
 const maxPreview = 160
 
@@ -68,6 +72,8 @@ type acceptance struct {
 	conversation string
 	state        []byte
 	seq          int64
+	earlier      int // messages of the conversation before this event
+	data         []byte
 }
 
 // accept runs the steps. Those that can refuse the event come first, so that a
@@ -128,7 +134,7 @@ func (a *acceptance) converse() error {
 	if e.MessageID != "" {
 		adds = 1
 	}
-	_, err := one(a.Conn, "touchConversation", func(r *row) { a.conversation, a.state = r.text(), r.bytes() },
+	_, err := one(a.Conn, "touchConversation", func(r *row) { a.conversation, a.state, a.earlier = r.text(), r.bytes(), r.int()-adds },
 		phone.NewID(phone.PrefixConversation), e.ProjectID, a.agentID, a.number.ID, a.number.PhoneNumber,
 		e.Participant, micros(e.At), preview(e.Body), adds)
 	return err
@@ -173,8 +179,9 @@ func (a *acceptance) append() error {
 func (a *acceptance) insertEvent() error {
 	e := a.event
 	*a.out = phone.Accepted{EventID: e.ID, AgentID: a.agentID, MessageID: e.MessageID, ConversationID: a.conversation}
+	a.data = e.Data(a.conversation, a.number.ID)
 	return exec(a.Conn, "insertEvent", e.ID, e.ProjectID, a.agentID, string(e.Type), string(e.Channel), string(e.Direction),
-		a.conversation, e.MessageID, e.Data(a.conversation, a.number.ID), a.state, a.seq, micros(e.At))
+		a.conversation, e.MessageID, a.data, a.state, a.seq, micros(e.At))
 }
 
 // route binds the event to its one webhook and makes the delivery.
@@ -200,10 +207,26 @@ func (a *acceptance) route() error {
 		a.out.DeliveryID, a.out.WebhookID, job.WebhookID = job.DeliveryID, b.Webhook.ID, b.Webhook.ID
 	}
 	if b.Status == phone.Pending {
-		job.Handed = a.room.Reserve(job.WebhookID)
+		if job.Handed = a.room.Reserve(job.WebhookID); job.Handed {
+			a.carry(job, b.Webhook.ContextLimit)
+		}
 		a.out.Job = job
 	}
 	return insertDelivery(a.tx, job, b, false, micros(e.At))
+}
+
+// carry gives a job what its first attempt is rendered from, so that it need not
+// be read again.
+func (a *acceptance) carry(j *phone.Job, contextLimit int) {
+	if len(a.data)+len(a.state) > maxHeldData {
+		return
+	}
+	e := a.event
+	j.Event = &phone.Event{
+		ID: e.ID, ProjectID: e.ProjectID, AgentID: a.agentID, Type: e.Type, Channel: e.Channel, Direction: e.Direction,
+		ConversationID: a.conversation, MessageID: e.MessageID, Data: a.data, State: a.state, HistoryBefore: a.seq, At: e.At,
+	}
+	j.ContextLimit = min(contextLimit, a.earlier)
 }
 
 // insertDelivery writes a new delivery of a job. next is when it is due.

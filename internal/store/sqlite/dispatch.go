@@ -77,16 +77,37 @@ func (s *Store) Content(ctx context.Context, deliveryID string) (out phone.Conte
 		if err := orNotFound(ok, err, "delivery", deliveryID); err != nil {
 			return err
 		}
-		if out.Body != nil || limit == 0 || out.Event.ConversationID == "" || out.Event.Type == phone.EventCallEnded {
-			return nil
+		if out.Body == nil {
+			out.History, err = history(c, out.Event, limit)
 		}
-		err = each(c, "history", func(r *row) error {
-			out.History = append(out.History, readMessage(r))
-			return nil
-		}, out.Event.ConversationID, out.Event.HistoryBefore, limit)
-		slices.Reverse(out.History)
 		return err
 	})
+	return out, err
+}
+
+// History returns the last messages, at most limit, before an event in its
+// conversation, oldest first. The end of a call carries its whole transcript
+// instead of any.
+func (s *Store) History(ctx context.Context, e phone.Event, limit int) (out []phone.Message, err error) {
+	if limit == 0 {
+		return nil, nil
+	}
+	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
+		out, err = history(c, e, limit)
+		return err
+	})
+	return out, err
+}
+
+func history(c *sqlite.Conn, e phone.Event, limit int) (out []phone.Message, err error) {
+	if limit == 0 || e.ConversationID == "" || e.Type == phone.EventCallEnded {
+		return nil, nil
+	}
+	err = each(c, "history", func(r *row) error {
+		out = append(out, readMessage(r))
+		return nil
+	}, e.ConversationID, e.HistoryBefore, limit)
+	slices.Reverse(out)
 	return out, err
 }
 

@@ -28,6 +28,7 @@ type Store interface {
 	Due(ctx context.Context, webhookID string, now time.Time, holding []string, limit int) (store.Batch, error)
 	HandBack(ctx context.Context, ids []string) error
 	Content(ctx context.Context, deliveryID string) (phone.Content, error)
+	History(ctx context.Context, e phone.Event, limit int) ([]phone.Message, error)
 	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
 	Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (phone.Job, error)
 	RetryAll(ctx context.Context, f store.DeliveryFilter, now time.Time, attempts int) (int, []string, error)
@@ -236,6 +237,14 @@ func history(b *bench) {
 	b.accept("three", false)
 	c, err := b.Content(b.Context(), a.DeliveryID)
 	b.must(err)
+	fresh := b.accept("four", true)
+	held, err := b.History(b.Context(), *fresh.Job.Event, fresh.Job.ContextLimit)
+	b.must(err)
+	read, err := b.Content(b.Context(), fresh.DeliveryID)
+	b.must(err)
+	if fmt.Sprintf("%+v", held) != fmt.Sprintf("%+v", read.History) || fmt.Sprintf("%+v", *fresh.Job.Event) != fmt.Sprintf("%+v", read.Event) || len(held) != 3 {
+		b.Errorf("what a job carries, %+v with %+v, is not what is read, %+v", *fresh.Job.Event, held, read)
+	}
 	if len(c.History) != 1 || c.History[0].Body != "one" || c.Event.ID != a.EventID {
 		b.Errorf("%+v", c)
 	}

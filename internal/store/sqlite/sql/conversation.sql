@@ -8,7 +8,7 @@ ON CONFLICT (number_id, participant) DO UPDATE SET
   message_count = message_count + ?9,
   last_at = max(last_at, iif(?9, excluded.last_at, 0)),
   last_preview = iif(?9, excluded.last_preview, last_preview)
-RETURNING id, metadata
+RETURNING id, metadata, message_count
 
 -- name: conversation
 SELECT id, project_id, agent_id, number_id, phone_number, participant,
