@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -130,7 +131,7 @@ func explainStatus(status int) string {
 	if text == "" {
 		text = "unknown status"
 	}
-	text = "answered " + itoa(status) + " " + text
+	text = "answered " + strconv.Itoa(status) + " " + text
 	switch {
 	case status == http.StatusGone:
 		return text + ": the webhook was disabled; set it anew to send again"
@@ -142,10 +143,6 @@ func explainStatus(status int) string {
 		return text + ": does the receiver take POST at this path?"
 	}
 	return text + ": look into the receiver's log"
-}
-
-func itoa(n int) string {
-	return string([]byte{byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)})
 }
 
 // judge decides what the attempt means for its delivery.
