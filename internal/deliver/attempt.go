@@ -3,7 +3,6 @@ package deliver
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -168,5 +167,9 @@ func (s *sender) judge(r *phone.Result, header http.Header, body []byte) {
 	r.Body = body
 }
 
-// errStopped is why nothing is sent any more.
-var errStopped = errors.New("the dispatcher is stopped")
+// errHalted is what who asks for an attempt gets while the server stops.
+func errHalted() error {
+	e := phone.Errorf(phone.Unavailable, "the server is stopping: try again in a few seconds")
+	e.RetryAfter = 5 * time.Second
+	return e
+}

@@ -71,7 +71,8 @@ type Dispatcher struct {
 	lanes    map[string]*lane
 	ring     []*lane // lanes with work, in turn
 	inFlight int
-	stopped  bool
+	halted   bool
+	unsent   []string // what was held, and never sent, when it was halted
 	results  []outcome
 	work     sync.WaitGroup // attempts and loads under way
 
@@ -120,34 +121,36 @@ func (d *Dispatcher) Attempts() int { return d.cfg.Schedule.Attempts() }
 // Start opens a lane for every active webhook and takes up what is pending,
 // however the last process ended.
 func (d *Dispatcher) Start(ctx context.Context) error {
+	go d.record()
 	webhooks, err := d.cfg.Store.ActiveWebhooks(ctx)
 	if err != nil {
 		return err
 	}
-	go d.record()
 	for _, w := range webhooks {
 		d.Refresh(w)
 	}
 	return nil
 }
 
-// Stop starts nothing more, waits for the attempts in flight (at most until ctx
-// ends; then they are canceled), writes their results, and hands back what was
-// held but never sent.
-func (d *Dispatcher) Stop(ctx context.Context) error {
+// Halt starts nothing more. What is in flight goes on; Stop waits for it.
+func (d *Dispatcher) Halt() {
 	d.mu.Lock()
-	if d.stopped {
-		d.mu.Unlock()
-		return nil
+	defer d.mu.Unlock()
+	if d.halted {
+		return
 	}
-	d.stopped = true
-	var unsent []string
+	d.halted = true
 	for _, l := range d.lanes {
-		unsent = append(unsent, l.unsent()...)
+		d.unsent = append(d.unsent, l.unsent()...)
 		l.close()
 	}
-	d.mu.Unlock()
+}
 
+// Stop halts, waits for the attempts in flight (at most until ctx ends; then they
+// are canceled), writes their results, and hands back what was held but never sent.
+// It is called once.
+func (d *Dispatcher) Stop(ctx context.Context) error {
+	d.Halt()
 	done := make(chan struct{})
 	go func() { d.work.Wait(); close(done) }()
 	select {
@@ -159,7 +162,7 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	d.cancel()
 	close(d.recorderWake)
 	<-d.recorderDone
-	return d.cfg.Store.HandBack(context.WithoutCancel(ctx), unsent)
+	return d.cfg.Store.HandBack(context.WithoutCancel(ctx), d.unsent)
 }
 
 // Reserve promises room for a delivery that is being accepted. Each promise is
@@ -168,7 +171,7 @@ func (d *Dispatcher) Reserve(webhookID string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lanes[webhookID]
-	if d.stopped || l == nil || !l.hasRoom(laneLength) {
+	if d.halted || l == nil || !l.hasRoom(laneLength) {
 		return false
 	}
 	l.reserved++
@@ -197,6 +200,8 @@ func (d *Dispatcher) Push(j *phone.Job) {
 		l.reserved--
 	}
 	switch {
+	case d.halted && j.Handed:
+		d.unsent = append(d.unsent, j.DeliveryID)
 	case !l.open:
 		// The webhook has gone since: the store has settled what happens.
 	case j.Handed:
@@ -226,7 +231,7 @@ func (d *Dispatcher) refresh(w phone.Webhook, decided bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopped {
+	if d.halted {
 		return
 	}
 	l := d.lanes[w.ID]
@@ -294,9 +299,9 @@ func (d *Dispatcher) Now(ctx context.Context, w phone.Webhook, j *phone.Job) (*p
 		return nil, err
 	}
 	d.mu.Lock()
-	if d.stopped {
+	if d.halted {
 		d.mu.Unlock()
-		return nil, errStopped
+		return nil, errHalted()
 	}
 	d.work.Add(1)
 	d.mu.Unlock()
@@ -322,7 +327,7 @@ func (d *Dispatcher) pump(changed *lane) {
 		changed.listed = true
 		d.ring = append(d.ring, changed)
 	}
-	for len(d.ring) > 0 && d.inFlight < d.cfg.InFlight && !d.stopped {
+	for len(d.ring) > 0 && d.inFlight < d.cfg.InFlight && !d.halted {
 		l := d.ring[0]
 		d.ring[0] = nil
 		d.ring = d.ring[1:]
@@ -367,7 +372,7 @@ func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job) {
 // any and the lane runs low. The caller holds mu.
 func (d *Dispatcher) load(l *lane) {
 	want := laneLength - len(l.held) - l.reserved
-	if d.stopped || !l.open || !l.stored || l.loading || want < laneLength/2 {
+	if d.halted || !l.open || !l.stored || l.loading || want < laneLength/2 {
 		return
 	}
 	l.loading, l.stored = true, false
@@ -408,7 +413,7 @@ func (d *Dispatcher) fetch(l *lane, epoch int, holding []string, want int) {
 
 // wakeAt makes a lane look into the store at a time. The caller holds mu.
 func (d *Dispatcher) wakeAt(l *lane, at time.Time) {
-	if d.stopped || !l.open || !l.wakeAt.IsZero() && !at.Before(l.wakeAt) {
+	if d.halted || !l.open || !l.wakeAt.IsZero() && !at.Before(l.wakeAt) {
 		return
 	}
 	if l.wake != nil {

@@ -343,7 +343,7 @@ func TestAClosedLaneStartsNothingAndTellsWhatItStarted(t *testing.T) {
 	})
 }
 
-func TestStopWaitsForWhatIsInFlight(t *testing.T) {
+func TestAHaltedDispatcherFinishesWhatIsInFlightAndStartsNothing(t *testing.T) {
 	l := newLedger(t)
 	l.webhook("wh_1")
 	n := newNetwork(func(string, string) (int, time.Duration) { return 200, 10 * time.Second })
@@ -352,9 +352,8 @@ func TestStopWaitsForWhatIsInFlight(t *testing.T) {
 		push(d, l.add(1, "wh_1", "c"))
 		push(d, l.add(2, "wh_1", "c"))
 		synctest.Wait()
-		if err := d.Stop(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		d.Halt()
+		elapse(time.Minute)
 		if len(l.results) != 1 || l.results[0].Status != phone.Success || len(l.jobs) != 1 {
 			t.Errorf("%d on record, %d left", len(l.results), len(l.jobs))
 		}

@@ -71,7 +71,7 @@ func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
 		if o.done != nil {
 			o.done <- recorded[i]
 		}
-		if o.DisableWebhook && !d.stopped {
+		if o.DisableWebhook && !d.halted {
 			d.work.Add(1)
 			go d.reread(o.Job.WebhookID)
 		}

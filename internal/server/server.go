@@ -213,6 +213,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	s.stopped = true
 	var errs []error
+	if s.dispatcher != nil {
+		s.dispatcher.Halt()
+	}
 	if s.http != nil {
 		errs = append(errs, s.http.Shutdown(ctx))
 		s.board.Close()
