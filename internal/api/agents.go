@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"maps"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -64,13 +63,16 @@ type agentView struct {
 	CreatedAt   string            `json:"createdAt"`
 	Numbers     []agentNumberView `json:"numbers"`
 
-	further map[string]any
+	// further is kept as it was sent: a number too long for a float64 must come back whole.
+	further map[string]json.RawMessage
 }
 
 // MarshalJSON adds the agent's further fields.
 func (v agentView) MarshalJSON() ([]byte, error) {
-	m := map[string]any{}
-	maps.Copy(m, v.further)
+	m := make(map[string]any, len(v.further)+7)
+	for name, value := range v.further {
+		m[name] = value
+	}
 	m["id"], m["name"], m["description"] = v.ID, v.Name, v.Description
 	m["voiceMode"], m["voice"], m["createdAt"], m["numbers"] = v.VoiceMode, v.Voice, v.CreatedAt, v.Numbers
 	return json.Marshal(m)
@@ -85,18 +87,13 @@ const (
 func viewAgent(a phone.Agent) agentView {
 	v := agentView{
 		ID: a.ID, Name: a.Name, VoiceMode: defaultVoiceMode, Voice: defaultVoice,
-		CreatedAt: deliver.FormatTime(a.CreatedAt), Numbers: []agentNumberView{}, further: map[string]any{},
+		CreatedAt: deliver.FormatTime(a.CreatedAt), Numbers: []agentNumberView{},
 	}
 	// Settings were checked when they came; what cannot be read is not shown.
 	_ = json.Unmarshal(a.Settings, &v.further)
-	if s, ok := v.further["description"].(string); ok {
-		v.Description = &s
-	}
-	if s, ok := v.further["voiceMode"].(string); ok {
-		v.VoiceMode = s
-	}
-	if s, ok := v.further["voice"].(string); ok {
-		v.Voice = s
+	for name, field := range map[string]any{"description": &v.Description, "voiceMode": &v.VoiceMode, "voice": &v.Voice} {
+		// null leaves a field at its default.
+		_ = json.Unmarshal(v.further[name], field)
 	}
 	for _, n := range a.Numbers {
 		v.Numbers = append(v.Numbers, viewAgentNumber(n))

@@ -68,10 +68,11 @@ type Config struct {
 	Metrics prometheus.Gatherer
 }
 
-// Limits of a request's body, in bytes.
+// Limits of a request's body, in bytes: the first size that is refused, since
+// huma refuses what reaches its limit.
 const (
-	maxBody      = 1 << 20
-	maxBatchBody = 16 << 20
+	maxBody      = 1<<20 + 1
+	maxBatchBody = 16<<20 + 1
 )
 
 // handlers are the operations. A method is one operation.
@@ -106,6 +107,8 @@ func humaConfig(version string) huma.Config {
 	c.Info.Description = "The webhook switchboard for AI phone agents: whatever happens to an agent is delivered to exactly one endpoint, its own or the project's default."
 	c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", nil
 	c.AllowAdditionalPropertiesByDefault = true
+	jsonFormat := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshal}
+	c.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"key": {Type: "http", Scheme: "bearer", Description: "An API key of the project."},
 	}
@@ -126,7 +129,7 @@ func operation[I, O any](a huma.API, method, path, id, tag, summary string, hand
 	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
-			return nil, toStatus(err)
+			return nil, failed(ctx, id, err)
 		}
 		return out, nil
 	})

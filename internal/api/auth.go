@@ -25,13 +25,13 @@ func NewKey() (secret string, k phone.Key) {
 }
 
 type (
-	keyInContext   struct{}
-	boardInContext struct{}
+	keyInContext      struct{}
+	handlersInContext struct{}
 )
 
 // boardOf is the switchboard, for checks that run before an operation's method.
 func boardOf(ctx context.Context) *switchboard.Switchboard {
-	return ctx.Value(boardInContext{}).(*switchboard.Switchboard)
+	return ctx.Value(handlersInContext{}).(*handlers).board
 }
 
 // caller is the key a request came with. The middleware saw to it that there is one.
@@ -46,14 +46,14 @@ func (h *handlers) authenticate(a huma.API) func(huma.Context, func(huma.Context
 	return func(ctx huma.Context, next func(huma.Context)) {
 		k, err := h.key(ctx.Context(), ctx.Header("Authorization"))
 		if err != nil {
-			f := toStatus(err).(*failure)
+			f := h.failed(ctx.Context(), "authenticate", err)
 			for name, values := range f.GetHeaders() {
 				ctx.SetHeader(name, values[0])
 			}
 			_ = huma.WriteErr(a, ctx, f.status, f.Error())
 			return
 		}
-		next(huma.WithValue(huma.WithValue(ctx, keyInContext{}, k), boardInContext{}, h.board))
+		next(huma.WithValue(huma.WithValue(ctx, keyInContext{}, k), handlersInContext{}, h))
 	}
 }
 

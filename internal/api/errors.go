@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ var statuses = map[phone.Code]int{
 }
 
 // toStatus makes of any error what the caller gets to see of it.
-func toStatus(err error) huma.StatusError {
+func toStatus(err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}
@@ -69,6 +70,25 @@ func toStatus(err error) huma.StatusError {
 		if len(e.Faults) == 0 {
 			f.Detail = []phone.Fault{{Loc: []any{"body"}, Msg: e.Message, Type: "value_error"}}
 		}
+	}
+	return f
+}
+
+// failed is toStatus for an error that an operation met; the log gets what the
+// caller does not.
+func failed(ctx context.Context, operation string, err error) *failure {
+	return ctx.Value(handlersInContext{}).(*handlers).failed(ctx, operation, err)
+}
+
+func (h *handlers) failed(ctx context.Context, operation string, err error) *failure {
+	f := toStatus(err)
+	cause := err
+	if e, ok := errors.AsType[*phone.Error](err); ok {
+		cause = e.Err
+	}
+	// A caller who has gone away is no fault of anybody's.
+	if f.status >= http.StatusInternalServerError && cause != nil && ctx.Err() == nil {
+		h.logger.ErrorContext(ctx, "a request failed", "operation", operation, "status", f.status, "error", cause)
 	}
 	return f
 }
@@ -130,13 +150,31 @@ type faultDetail struct {
 	kind string
 }
 
-const missingPrefix = "expected required property "
+// How the messages begin that name a place which is not in huma's location.
+const (
+	missingPrefix   = "expected required property "
+	wrongTypePrefix = "wrong type at "
+)
+
+// unmarshal is json.Unmarshal that speaks of places in the body, not of Go types.
+// Huma checks types before; what is left are integers written as 10.0 or 1e1.
+func unmarshal(data []byte, into any) error {
+	err := json.Unmarshal(data, into)
+	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return errors.New(wrongTypePrefix + t.Field)
+	}
+	return err
+}
 
 func toFault(d *huma.ErrorDetail, status int) phone.Fault {
 	f := phone.Fault{Loc: location(d.Location), Msg: d.Message, Type: "value_error"}
 	if rest, ok := strings.CutPrefix(d.Message, missingPrefix); ok {
 		name, _, _ := strings.Cut(rest, " ")
 		f.Loc, f.Msg, f.Type = append(f.Loc, name), name+" is required", "missing"
+		return f
+	}
+	if place, ok := strings.CutPrefix(d.Message, wrongTypePrefix); ok {
+		f.Loc, f.Msg, f.Type = append(f.Loc, location(place)...), "expected integer", "int_type"
 		return f
 	}
 	if status == http.StatusBadRequest && d.Location == "body" {
@@ -146,6 +184,9 @@ func toFault(d *huma.ErrorDetail, status int) phone.Fault {
 	for _, t := range faultTypes {
 		if strings.HasPrefix(d.Message, t.prefix) {
 			f.Type = t.kind
+			if t.kind == "datetime_parsing" {
+				f.Msg = "expected a time in RFC 3339, like 2025-01-15T11:00:00Z"
+			}
 			break
 		}
 	}

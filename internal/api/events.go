@@ -49,6 +49,8 @@ type batchInput struct{ RawBody []byte }
 // maxBatch is how many events a batch may have, from the contract.
 const maxBatch = 1000
 
+// batchBody documents a batch. Its events are decoded one by one, so that one
+// that cannot be read leaves the others alone.
 type batchBody struct {
 	Events []eventBody `json:"events" minItems:"1" maxItems:"1000"`
 }
@@ -86,8 +88,8 @@ func (h *handlers) createEvent(ctx context.Context, in *eventInput) (*body[Accep
 	if err := checkIdempotencyKey(in.IdempotencyKey); err != nil {
 		return nil, err
 	}
-	var e eventBody
-	if err := decode(in.RawBody, &e); err != nil {
+	e, err := decodeEvent(in.RawBody)
+	if err != nil {
 		return nil, err
 	}
 	a, err := h.board.Accept(ctx, e.submission(project(ctx), in.IdempotencyKey))
@@ -105,7 +107,7 @@ func (e eventBody) submission(projectID, key string) switchboard.Submission {
 const maxIdempotencyKey = 255
 
 func checkIdempotencyKey(key string) error {
-	if len(key) <= maxIdempotencyKey && !strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(key) <= maxIdempotencyKey && !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil
 	}
 	return &phone.Error{Code: phone.Invalid, Faults: []phone.Fault{{
@@ -113,9 +115,38 @@ func checkIdempotencyKey(key string) error {
 	}}}
 }
 
-func (h *handlers) createEvents(ctx context.Context, in *batchInput) (*body[batchView], error) {
-	var b batchBody
-	raw := bytes.TrimSpace(in.RawBody)
+// decodeEvent reads an event. Only where that fails are all its faults looked for.
+func decodeEvent(raw []byte) (eventBody, error) {
+	var e eventBody
+	err := decode(raw, &e)
+	if err == nil {
+		return e, nil
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return e, err
+	}
+	var faults []phone.Fault
+	for _, name := range []string{"event", "channel", "agentId"} {
+		var s *string
+		if v, sent := fields[name]; sent && json.Unmarshal(v, &s) != nil {
+			faults = append(faults, phone.Fault{Loc: []any{"body", name}, Msg: "expected string", Type: "string_type"})
+		}
+	}
+	var object map[string]json.RawMessage
+	if v, sent := fields["data"]; sent && json.Unmarshal(v, &object) != nil {
+		faults = append(faults, phone.Fault{Loc: []any{"body", "data"}, Msg: "expected object", Type: "dict_type"})
+	}
+	if len(faults) == 0 {
+		return e, err
+	}
+	return e, &phone.Error{Code: phone.Invalid, Faults: faults}
+}
+
+// splitBatch reads a batch in either form, its events still undecoded.
+func splitBatch(raw []byte) ([]json.RawMessage, error) {
+	var b struct{ Events []json.RawMessage }
+	raw = bytes.TrimSpace(raw)
 	into := any(&b)
 	if len(raw) > 0 && raw[0] == '[' {
 		into = &b.Events
@@ -123,25 +154,46 @@ func (h *handlers) createEvents(ctx context.Context, in *batchInput) (*body[batc
 	if err := decode(raw, into); err != nil {
 		return nil, err
 	}
-	if n := len(b.Events); n == 0 || n > maxBatch {
+	switch n := len(b.Events); {
+	case b.Events == nil:
+		return nil, invalid("missing", fmt.Sprintf("events is required: give a list of 1 to %d events", maxBatch), "events")
+	case n == 0:
+		return nil, invalid("too_short", fmt.Sprintf("a batch has 1 to %d events, this one has none", maxBatch), "events")
+	case n > maxBatch:
 		return nil, invalid("too_long", fmt.Sprintf("a batch has 1 to %d events, this one has %d", maxBatch, n), "events")
 	}
-	subs := make([]switchboard.Submission, len(b.Events))
-	for i, e := range b.Events {
-		subs[i] = e.submission(project(ctx), "")
+	return b.Events, nil
+}
+
+func (h *handlers) createEvents(ctx context.Context, in *batchInput) (*body[batchView], error) {
+	raws, err := splitBatch(in.RawBody)
+	if err != nil {
+		return nil, err
 	}
-	out := batchView{Results: make([]batchResult, len(subs))}
+	out := batchView{Results: make([]batchResult, len(raws))}
+	subs := make([]switchboard.Submission, 0, len(raws))
+	places := make([]int, 0, len(raws))
+	for i, raw := range raws {
+		e, err := decodeEvent(raw)
+		if err != nil {
+			out.Results[i] = refusal(toStatus(err))
+			continue
+		}
+		subs = append(subs, e.submission(project(ctx), ""))
+		places = append(places, i)
+	}
 	for i, a := range h.board.AcceptBatch(ctx, subs) {
 		if a.Err != nil {
-			f := toStatus(a.Err).(*failure)
-			out.Results[i] = batchResult{Status: f.status, Detail: f.Detail}
+			out.Results[places[i]] = refusal(h.failed(ctx, "create-events", a.Err))
 			continue
 		}
 		v := viewAccepted(a)
-		out.Results[i] = batchResult{Status: http.StatusAccepted, AcceptedView: &v}
+		out.Results[places[i]] = batchResult{Status: http.StatusAccepted, AcceptedView: &v}
 	}
 	return answer(out, nil)
 }
+
+func refusal(f *failure) batchResult { return batchResult{Status: f.status, Detail: f.Detail} }
 
 // decode reads a JSON body into one of our types, and says what is wrong with it.
 func decode(raw []byte, into any) error {
