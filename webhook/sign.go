@@ -18,9 +18,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -59,8 +62,28 @@ func NewSecret() string {
 
 // Signer signs with one secret. It is safe for concurrent use.
 type Signer struct {
-	whole []byte // the key of the X-Webhook-Signature
-	key   []byte // the key of the webhook-signature
+	whole macs // for the X-Webhook-Signature
+	key   macs // for the webhook-signature
+}
+
+// macs are the hashes of one key, to be used again: setting one up costs as much
+// as signing.
+type macs struct {
+	key  []byte
+	pool *sync.Pool
+}
+
+func newMacs(key []byte) macs {
+	return macs{key, &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
+
+func (m macs) sum(head string, body []byte) []byte {
+	h := m.pool.Get().(hash.Hash)
+	defer m.pool.Put(h)
+	h.Reset()
+	_, _ = io.WriteString(h, head)
+	h.Write(body)
+	return h.Sum(nil)
 }
 
 // NewSigner returns a signer, or ErrBadSecret.
@@ -73,7 +96,7 @@ func NewSigner(secret string) (*Signer, error) {
 	if err != nil || len(key) == 0 {
 		return nil, ErrBadSecret
 	}
-	return &Signer{whole: []byte(secret), key: key}, nil
+	return &Signer{whole: newMacs([]byte(secret)), key: newMacs(key)}, nil
 }
 
 // Signature is what signs one attempt.
@@ -95,18 +118,11 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) Signature {
 }
 
 func (s *Signer) legacy(timestamp string, body []byte) []byte {
-	return mac(s.whole, []byte(timestamp+"."), body)
+	return s.whole.sum(timestamp+".", body)
 }
 
 func (s *Signer) standard(id, timestamp string, body []byte) []byte {
-	return mac(s.key, []byte(id+"."+timestamp+"."), body)
-}
-
-func mac(key, head, body []byte) []byte {
-	m := hmac.New(sha256.New, key)
-	m.Write(head)
-	m.Write(body)
-	return m.Sum(nil)
+	return s.key.sum(id+"."+timestamp+".", body)
 }
 
 // SetHeaders puts a signature into a request's header, in both schemes.

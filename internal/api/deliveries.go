@@ -39,7 +39,8 @@ type DeliveryView struct {
 	Test           bool    `json:"test" doc:"Made by testing a webhook."`
 }
 
-func viewDelivery(d phone.Delivery) DeliveryView {
+func (h *handlers) viewDelivery(d phone.Delivery) DeliveryView {
+	d.NextAttemptAt = h.board.NextAttempt(d)
 	v := DeliveryView{
 		ID: d.ID, MessageID: orNull(d.MessageID), EventType: string(d.EventType), Channel: string(d.Channel), Status: string(d.Status),
 		ErrorMessage: orNull(d.Error), AttemptCount: d.Attempts, LastAttemptAt: timeOrNull(d.LastAttemptAt),
@@ -52,10 +53,10 @@ func viewDelivery(d phone.Delivery) DeliveryView {
 	return v
 }
 
-func viewDeliveries(ds []phone.Delivery) []DeliveryView {
+func (h *handlers) viewDeliveries(ds []phone.Delivery) []DeliveryView {
 	out := make([]DeliveryView, 0, len(ds))
 	for _, d := range ds {
-		out = append(out, viewDelivery(d))
+		out = append(out, h.viewDelivery(d))
 	}
 	return out
 }
@@ -128,7 +129,7 @@ func (h *handlers) agentDeliveries(ctx context.Context, in *struct {
 		return nil, err
 	}
 	ds, _, err := h.store.Deliveries(ctx, store.DeliveryFilter{ProjectID: project(ctx), AgentID: in.AgentID, OwnWebhook: true, Limit: in.Limit})
-	return answer(viewDeliveries(ds), err)
+	return answer(h.viewDeliveries(ds), err)
 }
 
 type deliveriesQuery struct {
@@ -170,7 +171,7 @@ type deliveryPage struct {
 
 func (h *handlers) listDeliveries(ctx context.Context, in *deliveriesQuery) (*body[deliveryPage], error) {
 	ds, total, err := h.store.Deliveries(ctx, in.filter(project(ctx)))
-	return answer(deliveryPage{viewDeliveries(ds), total, in.Offset, in.Limit}, err)
+	return answer(deliveryPage{h.viewDeliveries(ds), total, in.Offset, in.Limit}, err)
 }
 
 // CountsView is counts of deliveries by state.
@@ -253,7 +254,7 @@ func (h *handlers) getDelivery(ctx context.Context, in *deliveryPath) (*body[del
 		return nil, err
 	}
 	v := deliveryDetail{
-		DeliveryView: viewDelivery(d.Delivery), Attempts: make([]attemptView, 0, len(d.Log)),
+		DeliveryView: h.viewDelivery(d.Delivery), Attempts: make([]attemptView, 0, len(d.Log)),
 		Request: requestView{URL: orNull(d.WebhookURL), Headers: requestHeaders(d.Delivery), Body: string(d.Body)},
 	}
 	for _, a := range d.Log {
@@ -264,7 +265,7 @@ func (h *handlers) getDelivery(ctx context.Context, in *deliveryPath) (*body[del
 
 func (h *handlers) retryDelivery(ctx context.Context, in *deliveryPath) (*body[DeliveryView], error) {
 	d, err := h.board.RetryDelivery(ctx, project(ctx), in.ID)
-	return answer(viewDelivery(d), err)
+	return answer(h.viewDelivery(d), err)
 }
 
 type counted struct {
@@ -312,7 +313,7 @@ func (h *handlers) streamDeliveries(ctx context.Context, _ *struct{}) (*huma.Str
 					return
 				}
 				var b []byte
-				if b, err = json.Marshal(viewDelivery(d)); err == nil {
+				if b, err = json.Marshal(h.viewDelivery(d)); err == nil {
 					_, err = fmt.Fprintf(w, "event: delivery\nid: %s\ndata: %s\n\n", d.ID, b)
 				}
 			case <-ping.C:

@@ -19,16 +19,29 @@ type webhookView struct {
 	ContextLimit int    `json:"contextLimit" doc:"How many messages of history a delivery carries."`
 	Timeout      int    `json:"timeout" doc:"Seconds that one attempt may take."`
 	CreatedAt    string `json:"createdAt"`
+
+	Ordering     string  `json:"ordering" enum:"relaxed,strict"`
+	RateLimit    *int    `json:"rateLimit" doc:"Requests a second; null is no bound."`
+	FailingSince *string `json:"failingSince" doc:"Since when the endpoint fails: its deliveries wait, and it is probed. null while it works."`
 }
 
 func viewWebhook(w phone.Webhook) webhookView {
-	return webhookView{w.ID, w.URL, w.Secret, string(w.Status), w.ContextLimit, int(w.Timeout / time.Second), deliver.FormatTime(w.CreatedAt)}
+	v := webhookView{
+		ID: w.ID, URL: w.URL, Secret: w.Secret, Status: string(w.Status), ContextLimit: w.ContextLimit, Timeout: int(w.Timeout / time.Second),
+		CreatedAt: deliver.FormatTime(w.CreatedAt), Ordering: string(w.Ordering), FailingSince: timeOrNull(w.FailingSince),
+	}
+	if w.RateLimit != 0 {
+		v.RateLimit = &w.RateLimit
+	}
+	return v
 }
 
 type webhookBody struct {
-	URL          string `json:"url" doc:"Absolute, https, without user info, at most 2,048 characters."`
-	ContextLimit *int   `json:"contextLimit,omitempty" nullable:"true" minimum:"0" maximum:"50" doc:"Messages of history; null is 10."`
-	Timeout      *int   `json:"timeout,omitempty" nullable:"true" minimum:"5" maximum:"120" doc:"Seconds; null is 30."`
+	URL          string  `json:"url" doc:"Absolute, https, without user info, at most 2,048 characters."`
+	ContextLimit *int    `json:"contextLimit,omitempty" nullable:"true" minimum:"0" maximum:"50" doc:"Messages of history; null is 10."`
+	Timeout      *int    `json:"timeout,omitempty" nullable:"true" minimum:"5" maximum:"120" doc:"Seconds; null is 30."`
+	Ordering     *string `json:"ordering,omitempty" nullable:"true" enum:"relaxed,strict" doc:"Whether a message waits for an earlier one of its conversation that failed (strict) or may pass it (relaxed); null is relaxed."`
+	RateLimit    *int    `json:"rateLimit,omitempty" nullable:"true" minimum:"1" maximum:"10000" doc:"Requests a second at most; null is no bound."`
 }
 
 // Resolve adds what only the server's policy knows to be wrong, so that one
@@ -45,12 +58,18 @@ func (b *webhookBody) Resolve(ctx huma.Context, at *huma.PathBuffer) []error {
 }
 
 func (b webhookBody) settings() switchboard.WebhookSettings {
-	s := switchboard.WebhookSettings{URL: b.URL, ContextLimit: phone.DefaultContextLimit, Timeout: phone.DefaultTimeout}
+	s := switchboard.WebhookSettings{URL: b.URL, ContextLimit: phone.DefaultContextLimit, Timeout: phone.DefaultTimeout, Ordering: phone.OrderRelaxed}
 	if b.ContextLimit != nil {
 		s.ContextLimit = *b.ContextLimit
 	}
 	if b.Timeout != nil {
 		s.Timeout = time.Duration(*b.Timeout) * time.Second
+	}
+	if b.Ordering != nil {
+		s.Ordering = phone.Ordering(*b.Ordering)
+	}
+	if b.RateLimit != nil {
+		s.RateLimit = *b.RateLimit
 	}
 	return s
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,13 +34,48 @@ type ServeCmd struct {
 	AllowHTTP            bool            `name:"allow-http" env:"SWITCHHOOK_ALLOW_HTTP" help:"Permit endpoints with http URLs."`
 	AllowPrivateNetworks bool            `name:"allow-private-networks" env:"SWITCHHOOK_ALLOW_PRIVATE_NETWORKS" help:"Permit endpoints on private, loopback and other special addresses."`
 	RetrySchedule        []time.Duration `name:"retry-schedule" env:"SWITCHHOOK_RETRY_SCHEDULE" default:"5s,30s,2m,10m,1h" help:"How long after each failed attempt the next one follows."`
+	MaxInFlight          int             `name:"max-in-flight" env:"SWITCHHOOK_MAX_IN_FLIGHT" default:"1024" help:"Requests in flight to all endpoints."`
+	MaxPerEndpoint       int             `name:"max-in-flight-per-endpoint" env:"SWITCHHOOK_MAX_IN_FLIGHT_PER_ENDPOINT" default:"32" help:"Requests in flight to one endpoint."`
+	DisableAfter         Span            `name:"disable-after" env:"SWITCHHOOK_DISABLE_AFTER" default:"5d" help:"How long an endpoint may fail before its webhook is disabled."`
+	Retention            Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
 	LogFormat            string          `name:"log-format" env:"SWITCHHOOK_LOG_FORMAT" enum:"auto,json,text" default:"auto" help:"How to log: json, text, or auto, which is text with --dev and json otherwise."`
+}
+
+// Span is a duration that may also be given in days: "30d".
+type Span time.Duration
+
+// UnmarshalText reads a span.
+func (s *Span) UnmarshalText(text []byte) error {
+	v := string(text)
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		n, err := strconv.Atoi(days)
+		if err != nil || n < 0 || n > 36_500 {
+			return fmt.Errorf("%q is no number of days: write it as 30d", v)
+		}
+		*s = Span(time.Duration(n) * 24 * time.Hour)
+		return nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no length of time: write it as 30d or 12h", v)
+	}
+	*s = Span(d)
+	return nil
 }
 
 // Validate checks what kong cannot.
 func (c *ServeCmd) Validate() error {
 	if len(c.RetrySchedule) > 100 {
 		return fmt.Errorf("--retry-schedule has at most 100 delays")
+	}
+	if c.MaxInFlight < 1 || c.MaxPerEndpoint < 1 || c.MaxInFlight > 1_000_000 || c.MaxPerEndpoint > c.MaxInFlight {
+		return fmt.Errorf("--max-in-flight must be 1 to 1000000, and --max-in-flight-per-endpoint 1 to as many")
+	}
+	if c.DisableAfter < Span(time.Minute) {
+		return fmt.Errorf("--disable-after must be at least 1m")
+	}
+	if c.Retention != 0 && c.Retention < Span(time.Hour) {
+		return fmt.Errorf("--retention must be at least 1h, or 0 for forever")
 	}
 	for _, d := range c.RetrySchedule {
 		if d < 0 || d > 7*24*time.Hour {
@@ -56,7 +93,8 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	srv, err := server.Start(ctx, server.Config{
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
 		Policy:   netguard.Policy{AllowHTTP: c.AllowHTTP || c.Dev, AllowPrivate: c.AllowPrivateNetworks || c.Dev},
-		Schedule: deliver.Schedule(c.RetrySchedule),
+		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint,
+		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention),
 	})
 	if err != nil {
 		return err

@@ -19,6 +19,9 @@ type Webhook struct {
 	ContextLimit *int       `json:"contextLimit"`
 	Timeout      *int       `json:"timeout"`
 	CreatedAt    *time.Time `json:"createdAt"`
+	Ordering     string     `json:"ordering"`
+	RateLimit    *int       `json:"rateLimit"`
+	FailingSince *time.Time `json:"failingSince"`
 }
 
 // TestResult is what came of a test of a webhook.
@@ -89,6 +92,9 @@ type WebhookSetCmd struct {
 	WebhookTarget
 	ContextLimit *int `placeholder:"N" help:"How many earlier messages to send along, 0 to 50; 10 by default."`
 	Timeout      *int `placeholder:"SECONDS" help:"How long to wait for an answer, 5 to 120 seconds; 30 by default."`
+
+	Ordering  string `enum:",relaxed,strict" default:"" placeholder:"ORDER" help:"Whether a message waits for an earlier one of its conversation that failed: relaxed (it does not) or strict."`
+	RateLimit *int   `placeholder:"N" help:"How many requests a second at most, 1 to 10000; no bound by default."`
 }
 
 // Run creates or updates the webhook.
@@ -97,7 +103,9 @@ func (cmd *WebhookSetCmd) Run(ctx context.Context, c *Client, out Output) error 
 		URL          string `json:"url"`
 		ContextLimit *int   `json:"contextLimit,omitempty"`
 		Timeout      *int   `json:"timeout,omitempty"`
-	}{cmd.Endpoint, cmd.ContextLimit, cmd.Timeout}
+		Ordering     string `json:"ordering,omitempty"`
+		RateLimit    *int   `json:"rateLimit,omitempty"`
+	}{cmd.Endpoint, cmd.ContextLimit, cmd.Timeout, cmd.Ordering, cmd.RateLimit}
 	answer, err := c.Do(ctx, Request{Method: http.MethodPost, Path: cmd.path(), Body: body})
 	if err != nil {
 		return err
@@ -194,7 +202,8 @@ func (t WebhookTarget) setStatus(ctx context.Context, c *Client, out Output, sta
 
 func printWebhook(p *printer, v Webhook) {
 	p.fields("webhook", v.ID, "url", v.URL, "status", v.Status, "secret", v.Secret,
-		"context limit", number(v.ContextLimit), "timeout", seconds(v.Timeout), "created", when(v.CreatedAt))
+		"context limit", number(v.ContextLimit), "timeout", seconds(v.Timeout),
+		"ordering", v.Ordering, "rate limit", perSecond(v.RateLimit), "created", when(v.CreatedAt), "failing since", when(v.FailingSince))
 }
 
 func seconds(n *int) string {
@@ -202,6 +211,13 @@ func seconds(n *int) string {
 		return ""
 	}
 	return strconv.Itoa(*n) + " s"
+}
+
+func perSecond(n *int) string {
+	if n == nil {
+		return "none"
+	}
+	return strconv.Itoa(*n) + " a second"
 }
 
 func milliseconds(n *int) string {

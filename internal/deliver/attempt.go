@@ -3,8 +3,10 @@ package deliver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,7 +28,7 @@ const (
 type endpoint struct {
 	phone.Webhook
 	signer *webhook.Signer
-	host   string
+	target *url.URL
 }
 
 func newEndpoint(w phone.Webhook) (*endpoint, error) {
@@ -38,7 +40,7 @@ func newEndpoint(w phone.Webhook) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &endpoint{Webhook: w, signer: signer, host: u.Host}, nil
+	return &endpoint{Webhook: w, signer: signer, target: u}, nil
 }
 
 // sender makes attempts: render, sign, send, judge.
@@ -50,8 +52,9 @@ type sender struct {
 }
 
 // attempt makes one attempt of a job and returns what came of it. It fails only
-// where the delivery could not be read: nothing was sent then.
-func (s *sender) attempt(ctx context.Context, e *endpoint, j *phone.Job) (*phone.Result, error) {
+// where the delivery could not be read: nothing was sent then. A probe is an
+// attempt that spends nothing of the delivery's schedule.
+func (s *sender) attempt(ctx context.Context, e *endpoint, j *phone.Job, probe bool) (*phone.Result, error) {
 	content, err := s.content(ctx, j)
 	if err != nil {
 		return nil, err
@@ -63,13 +66,10 @@ func (s *sender) attempt(ctx context.Context, e *endpoint, j *phone.Job) (*phone
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	a := phone.Attempt{ID: phone.NewID(phone.PrefixAttempt), DeliveryID: j.DeliveryID, URL: e.URL, SentAt: time.Now()}
-	req, err := s.request(ctx, e, j, body, &a)
-	if err != nil {
-		return nil, err
-	}
-	header := s.send(req, e, &a)
+	res := &phone.Result{Job: j, Probe: probe}
+	header := s.send(s.request(ctx, e, j, body, &a), e, &a, res)
 	a.Duration = time.Since(a.SentAt)
-	res := &phone.Result{Job: j, Attempt: a}
+	res.Attempt = a
 	s.judge(res, header, body)
 	return res, nil
 }
@@ -80,43 +80,52 @@ func (s *sender) content(ctx context.Context, j *phone.Job) (phone.Content, erro
 	if j.Event == nil {
 		return s.store.Content(ctx, j.DeliveryID)
 	}
-	history, err := s.store.History(ctx, *j.Event, j.ContextLimit)
-	return phone.Content{Event: *j.Event, History: history}, err
+	return phone.Content{Event: *j.Event, History: j.History}, nil
 }
 
 // request builds and signs the request of an attempt.
-func (s *sender) request(ctx context.Context, e *endpoint, j *phone.Job, body []byte, a *phone.Attempt) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
+func (s *sender) request(ctx context.Context, e *endpoint, j *phone.Job, body []byte, a *phone.Attempt) *http.Request {
 	sig := e.signer.Sign(j.DeliveryID, a.SentAt, body)
 	a.Legacy, a.Standard = sig.Legacy, sig.Standard
-	sig.SetHeaders(req.Header)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", s.userAgent)
-	req.Header.Set(webhook.HeaderEvent, string(j.EventType))
-	return req, nil
+	header := make(http.Header, 10)
+	sig.SetHeaders(header)
+	header["Content-Type"] = jsonType
+	header["User-Agent"] = []string{s.userAgent}
+	header[webhook.HeaderEvent] = []string{string(j.EventType)}
+	req := &http.Request{
+		Method: http.MethodPost, URL: e.target, Host: e.target.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+		// The transport may send it again, where a kept connection turns out to be closed.
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}
+	return req.WithContext(ctx)
 }
 
+var jsonType = []string{"application/json"}
+
 // send sends the request and fills in the answer. It returns the answer's header.
-func (s *sender) send(req *http.Request, e *endpoint, a *phone.Attempt) http.Header {
+func (s *sender) send(req *http.Request, e *endpoint, a *phone.Attempt, res *phone.Result) http.Header {
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
-		a.Error = explain(err, e.host, e.Timeout)
+		a.Error = explain(err, e.target.Host, e.Timeout)
+		op, ok := errors.AsType[*net.OpError](err)
+		res.Unreachable = ok && op.Op == "dial"
 		return nil
 	}
 	defer resp.Body.Close()
-	kept, err := io.ReadAll(io.LimitReader(resp.Body, keptBody))
 	a.HTTPStatus = resp.StatusCode
-	a.ResponseBody = strings.ToValidUTF8(string(kept), "\uFFFD")
-	if err != nil {
-		a.Error = explain(err, e.host, e.Timeout)
-		return resp.Header
-	}
-	if len(kept) == keptBody {
-		// What lies beyond is of no interest, but reading a little of it keeps the connection.
-		_, _ = io.CopyN(io.Discard, resp.Body, drainedBody)
+	if resp.ContentLength != 0 {
+		kept, err := io.ReadAll(io.LimitReader(resp.Body, keptBody))
+		a.ResponseBody = strings.ToValidUTF8(string(kept), "\uFFFD")
+		if err != nil {
+			a.Error = explain(err, e.target.Host, e.Timeout)
+			return resp.Header
+		}
+		if len(kept) == keptBody {
+			// What lies beyond is of no interest, but reading a little of it keeps the connection.
+			_, _ = io.CopyN(io.Discard, resp.Body, drainedBody)
+		}
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		a.Error = explainStatus(resp.StatusCode)
@@ -148,23 +157,27 @@ func explainStatus(status int) string {
 //
 //	2xx ─▶ success    410 ─▶ failed, webhook disabled
 //	else: attempts left ─▶ pending, later    none left ─▶ failed
+//	      a probe ─▶ pending, as before
 func (s *sender) judge(r *phone.Result, header http.Header, body []byte) {
 	status := r.Attempt.HTTPStatus
-	switch {
-	case r.Attempt.Error == "":
+	if r.Attempt.Error == "" {
 		r.Status = phone.Success
 		return
-	case status == http.StatusGone:
-		r.Status, r.DisableWebhook = phone.Failed, true
-	default:
-		r.Status = phone.Failed
-		now := r.Attempt.SentAt.Add(r.Attempt.Duration)
-		wait, more := s.schedule.Next(r.Job.RoundAttempts+1, rand.Float64(), retryAfter(status, header, now))
-		if more {
-			r.Status, r.NextAttemptAt = phone.Pending, now.Add(wait)
-		}
 	}
-	r.Body = body
+	r.Status, r.Body = phone.Failed, body
+	if status == http.StatusGone {
+		r.DisableWebhook = true
+		return
+	}
+	now := r.Attempt.SentAt.Add(r.Attempt.Duration)
+	r.RetryAfter = retryAfter(status, header, now)
+	if r.Probe {
+		r.Status, r.NextAttemptAt = phone.Pending, r.Job.CreatedAt
+		return
+	}
+	if wait, more := s.schedule.Next(r.Job.RoundAttempts+1, rand.Float64(), r.RetryAfter); more {
+		r.Status, r.NextAttemptAt = phone.Pending, now.Add(wait)
+	}
 }
 
 // errHalted is what who asks for an attempt gets while the server stops.

@@ -12,6 +12,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -23,11 +24,15 @@ import (
 type Store interface {
 	ActiveWebhooks(ctx context.Context) ([]phone.Webhook, error)
 	WebhookByID(ctx context.Context, id string) (*phone.Webhook, error)
-	Due(ctx context.Context, webhookID string, now time.Time, holding []string, limit int) (store.Batch, error)
-	HandBack(ctx context.Context, ids []string) error
+	Due(ctx context.Context, webhookID string, now time.Time, limit int, strict bool) (store.Batch, error)
+	HandBack(ctx context.Context, jobs []*phone.Job) error
+	Hurry(ctx context.Context, webhookID string, now time.Time) error
 	Content(ctx context.Context, deliveryID string) (phone.Content, error)
-	History(ctx context.Context, e phone.Event, limit int) ([]phone.Message, error)
 	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
+	SetFailing(ctx context.Context, webhookID string, since time.Time) error
+	DisableFailing(ctx context.Context, webhookID string, since time.Time) error
+	Settle(ctx context.Context, webhookID string) error
+	SettleAll(ctx context.Context) error
 }
 
 // Limits and pauses of a dispatcher.
@@ -42,6 +47,8 @@ const (
 	storePause = time.Second
 	// maxRecorded bounds the results of one transaction.
 	maxRecorded = 512
+	// DefaultDisableAfter is how long an endpoint may fail before its webhook is disabled.
+	DefaultDisableAfter = 5 * 24 * time.Hour
 )
 
 // Config is what a Dispatcher is made of. Store and Transport are required.
@@ -53,8 +60,14 @@ type Config struct {
 	// InFlight and PerEndpoint are the defaults where 0.
 	InFlight    int
 	PerEndpoint int
-	UserAgent   string
-	Logger      *slog.Logger
+	// DisableAfter is how long an endpoint may fail before its webhook is
+	// disabled: DefaultDisableAfter where 0.
+	DisableAfter time.Duration
+	// Knock asks for a connection to an endpoint and closes it, without sending
+	// anything; nil where probes alone are to find out that it is back.
+	Knock     func(ctx context.Context, endpoint *url.URL) error
+	UserAgent string
+	Logger    *slog.Logger
 	// Recorded is called after results are on disk; it must be quick.
 	Recorded func([]*phone.Result, []store.Recorded)
 }
@@ -72,7 +85,7 @@ type Dispatcher struct {
 	ring     []*lane // lanes with work, in turn
 	inFlight int
 	halted   bool
-	unsent   []string // what was held, and never sent, when it was halted
+	unsent   []*phone.Job // what was held, and did not start, when it was halted
 	results  []outcome
 	work     sync.WaitGroup // attempts and loads under way
 
@@ -98,6 +111,9 @@ func New(cfg Config) *Dispatcher {
 	if cfg.PerEndpoint == 0 {
 		cfg.PerEndpoint = DefaultPerEndpoint
 	}
+	if cfg.DisableAfter == 0 {
+		cfg.DisableAfter = DefaultDisableAfter
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -122,6 +138,9 @@ func (d *Dispatcher) Attempts() int { return d.cfg.Schedule.Attempts() }
 // however the last process ended.
 func (d *Dispatcher) Start(ctx context.Context) error {
 	go d.record()
+	if err := d.cfg.Store.SettleAll(ctx); err != nil {
+		return err
+	}
 	webhooks, err := d.cfg.Store.ActiveWebhooks(ctx)
 	if err != nil {
 		return err
@@ -141,8 +160,8 @@ func (d *Dispatcher) Halt() {
 	}
 	d.halted = true
 	for _, l := range d.lanes {
-		d.unsent = append(d.unsent, l.unsent()...)
 		l.close()
+		d.unsent = append(d.unsent, l.parked...)
 	}
 }
 
@@ -171,7 +190,7 @@ func (d *Dispatcher) Reserve(webhookID string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lanes[webhookID]
-	if d.halted || l == nil || !l.hasRoom(laneLength) {
+	if d.halted || l == nil || !l.hasRoom() {
 		return false
 	}
 	l.reserved++
@@ -201,9 +220,14 @@ func (d *Dispatcher) Push(j *phone.Job) {
 	}
 	switch {
 	case d.halted && j.Handed:
-		d.unsent = append(d.unsent, j.DeliveryID)
+		d.unsent = append(d.unsent, j)
 	case !l.open:
-		// The webhook has gone since: the store has settled what happens.
+		// The webhook is being changed: the store settles what happens, or a Refresh hands it back.
+		if j.Handed {
+			l.parked = append(l.parked, j)
+		}
+	case j.Handed && l.breaker.state == breakerOpen:
+		d.handBack(l, []*phone.Job{j})
 	case j.Handed:
 		l.enqueue(j)
 		d.pump(l)
@@ -241,10 +265,21 @@ func (d *Dispatcher) refresh(w phone.Webhook, decided bool) {
 	} else if !decided && !l.settled {
 		return
 	}
-	if l.endpoint == nil || w.Revision >= l.endpoint.Revision {
+	if old := l.endpoint; old == nil || w.Revision >= old.Revision {
 		l.endpoint = e
+		if old == nil || w.Revision > old.Revision || !l.open {
+			l.breaker, l.pacer = breaker{}, newPacer(w.RateLimit)
+			if !w.FailingSince.IsZero() {
+				l.breaker = failingSince(w.FailingSince)
+			}
+		}
 	}
 	l.open, l.settled, l.stored = true, true, true
+	if parked := l.parked; len(parked) > 0 {
+		l.parked = nil
+		d.handBack(l, parked)
+		return
+	}
 	d.load(l)
 }
 
@@ -306,9 +341,12 @@ func (d *Dispatcher) Now(ctx context.Context, w phone.Webhook, j *phone.Job) (*p
 	d.work.Add(1)
 	d.mu.Unlock()
 	defer d.work.Done()
-	res, err := d.sender.attempt(d.ctx, e, j)
+	res, err := d.sender.attempt(d.ctx, e, j, false)
 	if err != nil {
 		return nil, err
+	}
+	if res.Status == phone.Success {
+		d.alive(w.ID)
 	}
 	done := make(chan store.Recorded, 1)
 	d.enter(outcome{Result: res, done: done})
@@ -320,6 +358,29 @@ func (d *Dispatcher) Now(ctx context.Context, w phone.Webhook, j *phone.Job) (*p
 	}
 }
 
+// alive says that an endpoint answered well beside its lane: where it counts as
+// failing it is probed at once.
+func (d *Dispatcher) alive(webhookID string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.lanes[webhookID]; l != nil {
+		l.breaker.hurry(time.Now())
+		d.load(l)
+		d.pump(l)
+	}
+}
+
+// WaitsUntil is when an endpoint that fails is tried next: until then its
+// deliveries wait, whatever their own schedule says. It is zero for one that works.
+func (d *Dispatcher) WaitsUntil(webhookID string) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.lanes[webhookID]; l != nil && l.open && l.breaker.state == breakerOpen {
+		return l.breaker.next
+	}
+	return time.Time{}
+}
+
 // pump starts what may start. Lanes with work are served in turn, one request
 // each, under the global limit. The caller holds mu.
 func (d *Dispatcher) pump(changed *lane) {
@@ -327,76 +388,273 @@ func (d *Dispatcher) pump(changed *lane) {
 		changed.listed = true
 		d.ring = append(d.ring, changed)
 	}
+	now := time.Now()
 	for len(d.ring) > 0 && d.inFlight < d.cfg.InFlight && !d.halted {
 		l := d.ring[0]
 		d.ring[0] = nil
 		d.ring = d.ring[1:]
-		j := l.next(d.cfg.PerEndpoint)
+		j, probe, until := l.next(now, share(d.cfg.PerEndpoint, d.cfg.InFlight, d.inFlight))
 		if j == nil {
 			l.listed = false
+			if !until.IsZero() {
+				l.start.set(until, func() { d.rung(l) })
+			}
 			continue
 		}
 		d.ring = append(d.ring, l)
 		d.inFlight++
 		d.work.Add(1)
-		go d.run(l, l.endpoint, j)
+		go d.run(l, l.endpoint, j, probe)
 	}
 }
 
+// rung is what a lane's start alarm does.
+func (d *Dispatcher) rung(l *lane) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l.start.off()
+	d.load(l)
+	d.pump(l)
+}
+
 // run makes one attempt of a job and passes the result on to be recorded.
-func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job) {
+func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job, probe bool) {
 	defer d.work.Done()
-	res, err := d.sender.attempt(d.ctx, e, j)
-	if err == nil {
-		d.enter(outcome{Result: res, lane: l})
-	} else {
-		d.cfg.Logger.Warn("delivery could not be read: trying again", "delivery", j.DeliveryID, "error", err)
-	}
+	res, err := d.sender.attempt(d.ctx, e, j, probe)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.inFlight--
-	l.ended(j)
-	switch {
-	case err != nil:
-		l.forget(j.DeliveryID)
-		d.wakeAt(l, time.Now().Add(storePause))
-	case res.DisableWebhook && e == l.endpoint:
+	l.inFlight--
+	if err != nil {
+		d.cfg.Logger.Warn("delivery could not be read: trying again", "delivery", j.DeliveryID, "error", err)
+		d.again(l, j, probe)
+		return
+	}
+	d.judge(l, e, res)
+	if !l.strict() && !probe {
+		l.release(j)
+	}
+	if res.DisableWebhook && e == l.endpoint {
 		// Nothing more may start while the end of this webhook is being written.
 		l.close()
 	}
+	d.results = append(d.results, outcome{Result: res, lane: l})
+	d.wakeRecorder()
 	d.pump(l)
 	d.load(l)
 }
 
+// again starts a job anew after a pause: it could not be read. The caller holds mu.
+func (d *Dispatcher) again(l *lane, j *phone.Job, probe bool) {
+	if d.halted {
+		delete(l.held, j.DeliveryID)
+		d.unsent = append(d.unsent, j)
+		return
+	}
+	time.AfterFunc(storePause, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if probe {
+			l.probing = false
+		}
+		l.release(j)
+		l.forget(j.DeliveryID)
+		switch {
+		case d.halted:
+			// It stays held in the store; the next start takes it back.
+		case l.open:
+			l.held[j.DeliveryID] = j
+			l.queue.pushFront(j)
+		default:
+			l.parked = append(l.parked, j)
+		}
+		d.pump(l)
+	})
+}
+
+// judge tells the breaker what came of an attempt. The caller holds mu.
+func (d *Dispatcher) judge(l *lane, e *endpoint, res *phone.Result) {
+	if e != l.endpoint || !l.open || d.ctx.Err() != nil {
+		return // the webhook has been set anew since, or the attempt was cut off by us
+	}
+	now := time.Now()
+	switch {
+	case res.Status == phone.Success:
+		if l.breaker.success() {
+			d.reopen(l)
+		}
+	case res.Probe:
+		l.breaker.unreachable = res.Unreachable
+		l.breaker.probeFailed(now, res.RetryAfter)
+		if now.Sub(l.breaker.since) >= d.cfg.DisableAfter {
+			d.giveUp(l)
+		}
+	case l.breaker.failure(res.Job.DeliveryID, now):
+		l.breaker.unreachable = res.Unreachable
+		d.cfg.Logger.Warn("endpoint fails: its deliveries wait, and it is probed", "webhook", l.id, "url", e.URL, "error", res.Attempt.Error)
+		d.setFailing(l, l.breaker.since)
+		d.handBack(l, l.evict(""))
+	}
+	if l.breaker.state == breakerOpen && l.breaker.unreachable {
+		d.knockLater(l)
+	}
+}
+
+// reopen lets the backlog of an endpoint that is back flow, in the order of
+// acceptance: what waited for an attempt of its own waits no longer. The caller
+// holds mu.
+func (d *Dispatcher) reopen(l *lane) {
+	l.knock.stop()
+	d.cfg.Logger.Info("endpoint works again", "webhook", l.id)
+	d.setFailing(l, time.Time{})
+	d.inStore(l, func() error { return d.cfg.Store.Hurry(d.ctx, l.id, time.Now()) })
+}
+
+// handBack returns jobs to the store. The caller holds mu.
+func (d *Dispatcher) handBack(l *lane, jobs []*phone.Job) {
+	if len(jobs) == 0 {
+		return
+	}
+	d.inStore(l, func() error { return d.cfg.Store.HandBack(d.ctx, jobs) })
+}
+
+// inStore changes what the store has for a lane, until that has worked; the lane
+// loads nothing before, and looks into the store after. The caller holds mu.
+func (d *Dispatcher) inStore(l *lane, change func() error) {
+	l.changing++
+	d.work.Add(1)
+	go func() {
+		defer d.work.Done()
+		for {
+			err := change()
+			if err == nil || d.ctx.Err() != nil {
+				break
+			}
+			d.cfg.Logger.Warn("deliveries could not be given back: trying again", "webhook", l.id, "error", err)
+			d.mu.Lock()
+			halted := d.halted
+			d.mu.Unlock()
+			if halted {
+				break // the next start takes back what is held
+			}
+			select {
+			case <-time.After(storePause):
+			case <-d.ctx.Done():
+			}
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		l.changing--
+		l.stored = true
+		d.load(l)
+	}()
+}
+
+// setFailing notes in the store since when an endpoint fails. The caller holds mu.
+func (d *Dispatcher) setFailing(l *lane, since time.Time) {
+	d.work.Add(1)
+	go func() {
+		defer d.work.Done()
+		if err := d.cfg.Store.SetFailing(context.WithoutCancel(d.ctx), l.id, since); err != nil {
+			d.cfg.Logger.Warn("the state of an endpoint could not be written", "webhook", l.id, "error", err)
+		}
+	}()
+}
+
+// giveUp disables the webhook of an endpoint that has failed for too long. The
+// caller holds mu.
+func (d *Dispatcher) giveUp(l *lane) {
+	since := l.breaker.since
+	d.cfg.Logger.Error("endpoint has failed for too long: its webhook is disabled; set it anew to send again", "webhook", l.id, "since", since)
+	l.close()
+	d.work.Add(1)
+	go func() {
+		defer d.work.Done()
+		if err := d.cfg.Store.DisableFailing(d.ctx, l.id, since); err != nil {
+			d.cfg.Logger.Error("webhook could not be disabled: it is probed further", "webhook", l.id, "error", err)
+		}
+		d.reread(l.id)
+	}()
+}
+
+// knockLater asks an unreachable endpoint for a connection in a while, and again
+// until it takes one. The caller holds mu.
+func (d *Dispatcher) knockLater(l *lane) {
+	if d.cfg.Knock == nil || d.halted {
+		return
+	}
+	l.knock.set(time.Now().Add(knockEvery), func() {
+		d.mu.Lock()
+		l.knock.off()
+		if d.halted || !l.open || l.breaker.state != breakerOpen || !l.breaker.unreachable {
+			d.mu.Unlock()
+			return
+		}
+		target := l.endpoint.target
+		d.work.Add(1)
+		d.mu.Unlock()
+		defer d.work.Done()
+		ctx, cancel := context.WithTimeout(d.ctx, knockEvery)
+		defer cancel()
+		err := d.cfg.Knock(ctx, target)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if err != nil {
+			d.knockLater(l)
+			return
+		}
+		l.breaker.hurry(time.Now())
+		d.load(l)
+		d.pump(l)
+	})
+}
+
 // load fetches the next of a lane's deliveries from the store, where there are
-// any and the lane runs low. The caller holds mu.
+// any and the lane runs low: for a probe one, else as many as it has room for.
+// The caller holds mu.
 func (d *Dispatcher) load(l *lane) {
+	if d.halted || !l.open || !l.stored || l.loading || l.changing > 0 {
+		return
+	}
 	want := laneLength - len(l.held) - l.reserved
-	if d.halted || !l.open || !l.stored || l.loading || want < laneLength/2 {
+	if l.breaker.state == breakerOpen {
+		if l.probing || l.queue.len() > 0 {
+			return
+		}
+		if l.breaker.next.After(time.Now()) {
+			l.start.set(l.breaker.next, func() { d.rung(l) })
+			return
+		}
+		want = 1
+	} else if want < laneLength/2 {
 		return
 	}
 	l.loading, l.stored = true, false
-	holding := make([]string, 0, len(l.held))
-	for id := range l.held {
-		holding = append(holding, id)
-	}
 	d.work.Add(1)
-	go d.fetch(l, l.epoch, holding, want)
+	go d.fetch(l, l.epoch, want, l.strict())
 }
 
-func (d *Dispatcher) fetch(l *lane, epoch int, holding []string, want int) {
+func (d *Dispatcher) fetch(l *lane, epoch, want int, strict bool) {
 	defer d.work.Done()
-	b, err := d.cfg.Store.Due(d.ctx, l.id, time.Now(), holding, want)
+	b, err := d.cfg.Store.Due(d.ctx, l.id, time.Now(), want, strict)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l.loading = false
-	if err != nil {
+	switch {
+	case err != nil:
 		d.cfg.Logger.Warn("pending deliveries could not be read: trying again", "webhook", l.id, "error", err)
 		d.wakeAt(l, time.Now().Add(storePause))
 		return
-	}
-	if l.epoch != epoch {
-		// Closed since, and maybe opened again: what was read is no longer sure.
+	case d.halted:
+		d.unsent = append(d.unsent, b.Jobs...)
+		return
+	case !l.open:
+		l.parked = append(l.parked, b.Jobs...)
+		return
+	case l.epoch != epoch:
+		// Something moved meanwhile: what was read may be out of order.
+		d.handBack(l, b.Jobs)
+		l.stored = true
 		d.load(l)
 		return
 	}
@@ -413,17 +671,13 @@ func (d *Dispatcher) fetch(l *lane, epoch int, holding []string, want int) {
 
 // wakeAt makes a lane look into the store at a time. The caller holds mu.
 func (d *Dispatcher) wakeAt(l *lane, at time.Time) {
-	if d.halted || !l.open || !l.wakeAt.IsZero() && !at.Before(l.wakeAt) {
+	if d.halted || !l.open {
 		return
 	}
-	if l.wake != nil {
-		l.wake.Stop()
-	}
-	l.wakeAt = at
-	l.wake = time.AfterFunc(time.Until(at), func() {
+	l.load.set(at, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		l.wakeAt = time.Time{}
+		l.load.off()
 		l.stored = true
 		d.load(l)
 	})
@@ -432,8 +686,12 @@ func (d *Dispatcher) wakeAt(l *lane, at time.Time) {
 // enter queues a result to be recorded.
 func (d *Dispatcher) enter(o outcome) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.results = append(d.results, o)
-	d.mu.Unlock()
+	d.wakeRecorder()
+}
+
+func (d *Dispatcher) wakeRecorder() {
 	select {
 	case d.recorderWake <- struct{}{}:
 	default:

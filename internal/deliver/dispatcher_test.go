@@ -28,12 +28,14 @@ type ledger struct {
 	due     map[string]time.Time
 	hook    map[string]phone.Webhook
 	results []phone.Result
+	held    map[string]bool
+	failing map[string]time.Time
 	fail    error // what every call answers with, where set
-	fetched int
 }
 
 func newLedger(t *testing.T) *ledger {
-	return &ledger{t: t, jobs: map[string]*phone.Job{}, due: map[string]time.Time{}, hook: map[string]phone.Webhook{}}
+	return &ledger{t: t, jobs: map[string]*phone.Job{}, due: map[string]time.Time{}, hook: map[string]phone.Webhook{},
+		held: map[string]bool{}, failing: map[string]time.Time{}}
 }
 
 func (l *ledger) webhook(id string) phone.Webhook {
@@ -71,22 +73,22 @@ func (l *ledger) WebhookByID(_ context.Context, id string) (*phone.Webhook, erro
 	return &w, nil
 }
 
-func (l *ledger) Due(_ context.Context, id string, now time.Time, holding []string, limit int) (b store.Batch, err error) {
+func (l *ledger) Due(_ context.Context, id string, now time.Time, limit int, strict bool) (b store.Batch, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fetched++
 	if l.fail != nil {
 		return b, l.fail
 	}
 	ids := []string{}
 	for d, j := range l.jobs {
 		switch {
-		case j.WebhookID != id:
+		case j.WebhookID != id || l.held[d]:
+		case strict && l.blocked(j, now):
 		case l.due[d].After(now):
 			if b.NextDue.IsZero() || l.due[d].Before(b.NextDue) {
 				b.NextDue = l.due[d]
 			}
-		case !slices.Contains(holding, d):
+		default:
 			ids = append(ids, d)
 		}
 	}
@@ -100,21 +102,69 @@ func (l *ledger) Due(_ context.Context, id string, now time.Time, holding []stri
 	for _, d := range ids[:min(limit, len(ids))] {
 		j := *l.jobs[d]
 		j.Handed = true
+		l.held[d] = true
 		b.Jobs = append(b.Jobs, &j)
 	}
 	return b, nil
 }
 
-func (l *ledger) HandBack(context.Context, []string) error { return nil }
+func (l *ledger) blocked(j *phone.Job, now time.Time) bool {
+	for d, other := range l.jobs {
+		if other.ConversationID == j.ConversationID && d < j.DeliveryID && !l.held[d] && l.due[d].After(now) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *ledger) HandBack(_ context.Context, jobs []*phone.Job) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, j := range jobs {
+		if kept := l.jobs[j.DeliveryID]; kept != nil && l.held[j.DeliveryID] {
+			l.held[j.DeliveryID], l.due[j.DeliveryID] = false, j.CreatedAt
+		}
+	}
+	return l.fail
+}
+
+func (l *ledger) Hurry(context.Context, string, time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for d, j := range l.jobs {
+		if !l.held[d] {
+			l.due[d] = j.CreatedAt
+		}
+	}
+	return nil
+}
+
+func (l *ledger) SetFailing(_ context.Context, id string, since time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failing[id] = since
+	return nil
+}
+
+func (l *ledger) DisableFailing(_ context.Context, id string, since time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.hook[id]
+	if l.failing[id].Equal(since) {
+		w.Status = phone.WebhookDisabled
+		w.Revision++
+		l.hook[id] = w
+	}
+	return nil
+}
+
+func (l *ledger) Settle(context.Context, string) error { return nil }
+func (l *ledger) SettleAll(context.Context) error      { return nil }
 
 func (l *ledger) Content(_ context.Context, id string) (phone.Content, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return phone.Content{Event: phone.Event{ID: phone.EventID(id), Type: phone.EventMessage, Data: []byte("{}")}}, l.fail
-}
-
-func (l *ledger) History(context.Context, phone.Event, int) ([]phone.Message, error) {
-	return nil, nil
 }
 
 func (l *ledger) Record(_ context.Context, results []*phone.Result) ([]store.Recorded, error) {
@@ -133,7 +183,10 @@ func (l *ledger) Record(_ context.Context, results []*phone.Result) ([]store.Rec
 		}
 		next := *j
 		next.Attempts++
-		next.RoundAttempts++
+		if !r.Probe {
+			next.RoundAttempts++
+		}
+		l.held[j.DeliveryID] = false
 		l.jobs[j.DeliveryID], l.due[j.DeliveryID] = &next, r.NextAttemptAt
 		if r.Status != phone.Pending {
 			delete(l.jobs, j.DeliveryID)
@@ -196,9 +249,13 @@ func elapse(d time.Duration) {
 }
 
 // push hands a fresh delivery over as the acceptor does.
-func push(d *Dispatcher, j *phone.Job) {
-	j.Handed = d.Reserve(j.WebhookID)
+func (l *ledger) push(d *Dispatcher, n int, hook, conversation string) {
+	room := d.Reserve(hook)
+	j := l.add(n, hook, conversation)
+	l.mu.Lock()
 	c := *j
+	c.Handed, l.held[j.DeliveryID] = room, room
+	l.mu.Unlock()
 	d.Push(&c)
 }
 
@@ -208,7 +265,7 @@ func TestADeadEndpointGetsItsSixAttemptsOnTheSchedule(t *testing.T) {
 	n := newNetwork(func(string, string) (int, time.Duration) { return 500, 0 })
 	run(t, l, n, func(t *testing.T, d *Dispatcher) {
 		synctest.Wait()
-		push(d, l.add(1, "wh_1", "c"))
+		l.push(d, 1, "wh_1", "c")
 		elapse(2 * time.Hour)
 		if len(n.times) != 6 {
 			t.Fatalf("%d attempts", len(n.times))
@@ -241,11 +298,11 @@ func TestAHangingEndpointFillsOnlyItsOwnLane(t *testing.T) {
 	run(t, l, n, func(t *testing.T, d *Dispatcher) {
 		synctest.Wait()
 		for i := range 1000 {
-			push(d, l.add(i, "wh_hangs", fmt.Sprint("c", i)))
+			l.push(d, i, "wh_hangs", fmt.Sprint("c", i))
 		}
 		start := time.Now()
 		for i := range 500 {
-			push(d, l.add(10_000+i, "wh_well", fmt.Sprint("c", i)))
+			l.push(d, 10_000+i, "wh_well", fmt.Sprint("c", i))
 		}
 		synctest.Wait()
 		done := 0
@@ -276,7 +333,7 @@ func TestAConversationHasOneRequestInFlightAndKeepsItsOrder(t *testing.T) {
 		synctest.Wait()
 		// Far more than a lane keeps in memory, of three conversations.
 		for i := range 3 * laneLength {
-			push(d, l.add(i, "wh_1", fmt.Sprint("c", i%3)))
+			l.push(d, i, "wh_1", fmt.Sprint("c", i%3))
 		}
 		elapse(time.Hour)
 		last := map[int]string{}
@@ -301,7 +358,7 @@ func TestAStoreThatFailsIsAskedAgainAndNothingIsSentTwice(t *testing.T) {
 	run(t, l, n, func(t *testing.T, d *Dispatcher) {
 		synctest.Wait()
 		for i := range 10 {
-			push(d, l.add(i, "wh_1", fmt.Sprint("c", i)))
+			l.push(d, i, "wh_1", fmt.Sprint("c", i))
 		}
 		synctest.Wait()
 		l.mu.Lock()
@@ -325,7 +382,7 @@ func TestAClosedLaneStartsNothingAndTellsWhatItStarted(t *testing.T) {
 	run(t, l, n, func(t *testing.T, d *Dispatcher) {
 		synctest.Wait()
 		for i := range 3 {
-			push(d, l.add(i, "wh_1", "the same"))
+			l.push(d, i, "wh_1", "the same")
 		}
 		synctest.Wait()
 		if started := d.Close("wh_1"); !slices.Equal(started, []string{"del_000000"}) {
@@ -349,8 +406,8 @@ func TestAHaltedDispatcherFinishesWhatIsInFlightAndStartsNothing(t *testing.T) {
 	n := newNetwork(func(string, string) (int, time.Duration) { return 200, 10 * time.Second })
 	run(t, l, n, func(t *testing.T, d *Dispatcher) {
 		synctest.Wait()
-		push(d, l.add(1, "wh_1", "c"))
-		push(d, l.add(2, "wh_1", "c"))
+		l.push(d, 1, "wh_1", "c")
+		l.push(d, 2, "wh_1", "c")
 		synctest.Wait()
 		d.Halt()
 		elapse(time.Minute)
@@ -366,7 +423,7 @@ func TestTheTimeoutCoversTheWholeAttempt(t *testing.T) {
 	n := newNetwork(func(string, string) (int, time.Duration) { return 200, 31 * time.Second })
 	run(t, l, n, func(t *testing.T, d *Dispatcher) {
 		synctest.Wait()
-		push(d, l.add(1, "wh_1", "c"))
+		l.push(d, 1, "wh_1", "c")
 		elapse(30*time.Second + time.Millisecond)
 		if len(l.results) != 1 || !strings.Contains(l.results[0].Attempt.Error, "timeout") || l.results[0].Attempt.Duration != 30*time.Second {
 			t.Errorf("%+v", l.results)

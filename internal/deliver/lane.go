@@ -10,24 +10,31 @@ import (
 //
 //	accept ─▶ queue ─▶ in flight ─▶ being recorded ─▶ forgotten
 //	store ──────┘ ▲        │
-//	              └─ waiting (their conversation is in flight)
+//	              └─ waiting (their conversation is busy)
 //
 // A lane keeps a short head in memory, all of it in held; whatever else is
 // pending of its endpoint is in the store, which stored tells. While anything
-// is there, fresh deliveries go there too: they must not overtake.
+// is there, fresh deliveries go there too: they must not overtake. What leaves
+// memory without an attempt is handed back to the store.
 type lane struct {
 	id       string
 	endpoint *endpoint
 	open     bool
-	// epoch counts the closings: what was fetched before one is stale after it.
+	// epoch changes when what is being fetched must not be taken in any more.
 	epoch int
 	// settled is false while a change of the webhook is under way, between Close
 	// and Refresh: only Refresh may then open the lane.
 	settled bool
+	// parked is what a closed lane held: a Refresh hands it back.
+	parked []*phone.Job
 
-	queue   []*phone.Job            // ready to be sent, oldest first
+	breaker breaker
+	pacer   pacer
+	probing bool // a probe is in flight, or being recorded
+
+	queue   jobs                    // ready to be sent, oldest first
 	waiting map[string][]*phone.Job // by conversation, oldest first
-	busy    map[string]bool         // conversations with a request in flight
+	busy    map[string]string       // conversations, by which delivery they are busy with
 	held    map[string]*phone.Job   // by delivery: queued, waiting, in flight, being recorded
 	started map[string]bool         // those of held whose attempt began
 
@@ -35,26 +42,76 @@ type lane struct {
 	inFlight int
 	listed   bool // in the dispatcher's ring of lanes with work
 
-	stored  bool // the store may have due deliveries that are not held
-	loading bool
-	wake    *time.Timer
-	wakeAt  time.Time // when the store will have something due; zero for unknown
+	stored   bool // the store may have due deliveries that are not held
+	loading  bool
+	changing int   // changes under way of what the store has for this lane
+	load     alarm // when the store will have something due
+	start    alarm // when the pace, or the breaker, lets the next one start
+	knock    alarm // when an unreachable endpoint is asked for a connection again
 }
 
 func newLane(id string) *lane {
 	return &lane{
 		id:      id,
 		waiting: map[string][]*phone.Job{},
-		busy:    map[string]bool{},
+		busy:    map[string]string{},
 		held:    map[string]*phone.Job{},
 		started: map[string]bool{},
 	}
 }
 
-// hasRoom says whether a fresh delivery may be taken at once.
-func (l *lane) hasRoom(limit int) bool {
-	return l.open && !l.stored && !l.loading && len(l.held)+l.reserved < limit
+// alarm is a timer that is set to the earliest of the times it is asked for.
+type alarm struct {
+	timer *time.Timer
+	at    time.Time // zero while it is not set
 }
+
+// set makes f run at a time, unless it will run earlier. f must call off first.
+func (a *alarm) set(at time.Time, f func()) {
+	if !a.at.IsZero() && !at.Before(a.at) {
+		return
+	}
+	a.stop()
+	a.at, a.timer = at, time.AfterFunc(time.Until(at), f)
+}
+
+// off notes that it rang.
+func (a *alarm) off() { a.at = time.Time{} }
+
+func (a *alarm) stop() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.at = time.Time{}
+}
+
+// jobs is a queue that can be entered at both ends.
+type jobs struct{ front, back []*phone.Job } // front is last in, first out
+
+func (q *jobs) push(j *phone.Job)      { q.back = append(q.back, j) }
+func (q *jobs) pushFront(j *phone.Job) { q.front = append(q.front, j) }
+func (q *jobs) len() int               { return len(q.front) + len(q.back) }
+
+func (q *jobs) pop() (j *phone.Job) {
+	if n := len(q.front); n > 0 {
+		j, q.front[n-1] = q.front[n-1], nil
+		q.front = q.front[:n-1]
+		return j
+	}
+	j, q.back[0] = q.back[0], nil
+	if q.back = q.back[1:]; len(q.back) == 0 {
+		q.back = nil
+	}
+	return j
+}
+
+// hasRoom says whether a fresh delivery may be taken at once. In strict order it
+// goes by the store, which alone knows what of its conversation waits there.
+func (l *lane) hasRoom() bool {
+	return l.open && !l.stored && !l.loading && l.changing == 0 && l.breaker.state != breakerOpen && !l.strict() && len(l.held)+l.reserved < laneLength
+}
+
+func (l *lane) strict() bool { return l.endpoint.Ordering == phone.OrderStrict }
 
 // enqueue takes a job into memory.
 func (l *lane) enqueue(j *phone.Job) {
@@ -62,35 +119,63 @@ func (l *lane) enqueue(j *phone.Job) {
 		return
 	}
 	l.held[j.DeliveryID] = j
-	l.queue = append(l.queue, j)
+	l.queue.push(j)
 }
 
-// next takes the first job that may start. Those whose conversation is in flight
-// step aside and keep their order.
-func (l *lane) next(perEndpoint int) *phone.Job {
-	for l.open && l.inFlight < perEndpoint && len(l.queue) > 0 {
-		j := l.queue[0]
-		l.queue[0] = nil
-		l.queue = l.queue[1:]
+// next takes the first job that may start now, under a limit of requests in
+// flight. Where only time stands in the way, it returns until when. Those whose
+// conversation is busy step aside and keep their order.
+func (l *lane) next(now time.Time, limit int) (j *phone.Job, probe bool, until time.Time) {
+	if !l.open || l.queue.len() == 0 {
+		return nil, false, until
+	}
+	switch l.breaker.state {
+	case breakerOpen:
+		if l.probing {
+			return nil, false, until
+		}
+		probe, until = true, l.breaker.next
+	case breakerDoubt:
+		if l.inFlight > 0 {
+			return nil, false, until
+		}
+		until = l.breaker.next
+	default:
+		if l.inFlight >= limit {
+			return nil, false, until
+		}
+	}
+	if free := l.pacer.free(); free.After(until) {
+		until = free
+	}
+	if until.After(now) {
+		return nil, false, until
+	}
+	for l.queue.len() > 0 {
+		j := l.queue.pop()
 		if c := j.ConversationID; c != "" {
-			if l.busy[c] {
+			if l.busy[c] != "" {
 				l.waiting[c] = append(l.waiting[c], j)
 				continue
 			}
-			l.busy[c] = true
+			l.busy[c] = j.DeliveryID
 		}
 		l.inFlight++
 		l.started[j.DeliveryID] = true
-		return j
+		l.probing = l.probing || probe
+		l.pacer.took(now)
+		if l.breaker.state == breakerDoubt {
+			l.breaker.next = now.Add(doubtPause)
+		}
+		return j, probe, time.Time{}
 	}
-	return nil
+	return nil, false, time.Time{}
 }
 
-// ended frees what a job in flight held, and lets the next of its conversation in.
-func (l *lane) ended(j *phone.Job) {
-	l.inFlight--
+// release lets the next of a job's conversation in, where the job kept it busy.
+func (l *lane) release(j *phone.Job) {
 	c := j.ConversationID
-	if c == "" {
+	if c == "" || l.busy[c] != j.DeliveryID {
 		return
 	}
 	delete(l.busy, c)
@@ -98,7 +183,7 @@ func (l *lane) ended(j *phone.Job) {
 	if len(next) == 0 {
 		return
 	}
-	l.queue = append([]*phone.Job{next[0]}, l.queue...)
+	l.queue.pushFront(next[0])
 	if len(next) == 1 {
 		delete(l.waiting, c)
 	} else {
@@ -112,33 +197,49 @@ func (l *lane) forget(id string) {
 	delete(l.started, id)
 }
 
-// close empties the lane of what has not started, and returns what has and is
-// not on record yet: nothing else of this endpoint can have been sent by us
-// without the store knowing.
-func (l *lane) close() (started []string) {
-	l.open, l.queue = false, nil
-	l.epoch++
-	clear(l.waiting)
-	if l.wake != nil {
-		l.wake.Stop()
-		l.wakeAt = time.Time{}
-	}
-	for id := range l.held {
-		if l.started[id] {
-			started = append(started, id)
-		} else {
+// evict takes out of memory what has not started, of one conversation or ("") of
+// all, to be handed back.
+func (l *lane) evict(conversation string) (out []*phone.Job) {
+	for id, j := range l.held {
+		if !l.started[id] && (conversation == "" || j.ConversationID == conversation) {
+			out = append(out, j)
 			delete(l.held, id)
 		}
 	}
-	return started
+	if conversation == "" {
+		l.queue = jobs{}
+		clear(l.waiting)
+	} else {
+		delete(l.waiting, conversation)
+		l.queue.drop(conversation)
+	}
+	l.epoch++
+	return out
 }
 
-// unsent are the held deliveries whose attempt never began.
-func (l *lane) unsent() (ids []string) {
-	for id := range l.held {
-		if !l.started[id] {
-			ids = append(ids, id)
+// drop takes the jobs of a conversation out.
+func (q *jobs) drop(conversation string) {
+	for _, part := range []*[]*phone.Job{&q.front, &q.back} {
+		var rest []*phone.Job
+		for _, j := range *part {
+			if j.ConversationID != conversation {
+				rest = append(rest, j)
+			}
 		}
+		*part = rest
 	}
-	return ids
+}
+
+// close stops the lane, and returns what has started and is not on record yet:
+// nothing else of this endpoint can have been sent by us without the store knowing.
+func (l *lane) close() (started []string) {
+	l.open = false
+	l.parked = append(l.parked, l.evict("")...)
+	for _, a := range []*alarm{&l.load, &l.start, &l.knock} {
+		a.stop()
+	}
+	for id := range l.started {
+		started = append(started, id)
+	}
+	return started
 }

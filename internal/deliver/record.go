@@ -73,7 +73,10 @@ func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
 		}
 		if o.DisableWebhook && !d.halted {
 			d.work.Add(1)
-			go d.reread(o.Job.WebhookID)
+			go func() {
+				defer d.work.Done()
+				d.reread(o.Job.WebhookID)
+			}()
 		}
 		if o.Status == phone.Failed {
 			d.cfg.Logger.Warn("delivery failed: it can be replayed", "delivery", o.Job.DeliveryID, "webhook", o.Job.WebhookID,
@@ -84,6 +87,14 @@ func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
 			continue
 		}
 		l.forget(o.Job.DeliveryID)
+		if o.Probe {
+			l.probing = false
+		}
+		if l.strict() && o.Status == phone.Pending && l.open {
+			// What follows in this conversation waits in the store, behind it.
+			d.handBack(l, l.evict(o.Job.ConversationID))
+		}
+		l.release(o.Job)
 		switch {
 		case !recorded[i].Applied:
 			// It was replayed while this attempt was under way: it may be due again.
@@ -92,17 +103,21 @@ func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
 			d.wakeAt(l, o.NextAttemptAt)
 		}
 		d.load(l)
+		d.pump(l)
 	}
 }
 
-// reread settles a lane after a 410: the webhook may have been set anew
-// meanwhile, and then goes on.
+// reread settles a webhook that was disabled by its endpoint: it may have been
+// set anew meanwhile, and then goes on.
 func (d *Dispatcher) reread(id string) {
-	defer d.work.Done()
-	w, err := d.cfg.Store.WebhookByID(d.ctx, id)
+	err := d.cfg.Store.Settle(d.ctx, id)
+	var w *phone.Webhook
+	if err == nil {
+		w, err = d.cfg.Store.WebhookByID(d.ctx, id)
+	}
 	switch {
 	case err != nil:
-		d.cfg.Logger.Error("webhook could not be read after a 410: it is not sent to until it is set anew", "webhook", id, "error", err)
+		d.cfg.Logger.Error("disabled webhook could not be settled: set it anew, or restart, to send to it again", "webhook", id, "error", err)
 	case w != nil:
 		d.refresh(*w, false)
 	}

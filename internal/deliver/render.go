@@ -14,46 +14,59 @@ const timeFormat = "2006-01-02T15:04:05.999Z07:00"
 // milliseconds.
 func FormatTime(t time.Time) string { return t.UTC().Format(timeFormat) }
 
-// envelope is the body of a delivery, in the contract's order.
-type envelope struct {
-	Event             phone.EventType `json:"event"`
-	Channel           phone.Channel   `json:"channel"`
-	Timestamp         string          `json:"timestamp"`
-	AgentID           string          `json:"agentId"`
-	Data              json.RawMessage `json:"data"`
-	ConversationState json.RawMessage `json:"conversationState"`
-	RecentHistory     []pastMessage   `json:"recentHistory"`
-}
-
-type pastMessage struct {
-	MessageID string          `json:"messageId"`
-	Content   string          `json:"content"`
-	Direction phone.Direction `json:"direction"`
-	Channel   phone.Channel   `json:"channel"`
-	At        string          `json:"at"`
-}
-
-// Render returns the body of a delivery. It is a pure function of what was
-// committed, none of which changes while the delivery lives, so every attempt
-// sends the same bytes; a body frozen by an earlier attempt is used as it is.
+// Render returns the body of a delivery, in the contract's order. It is a pure
+// function of what was committed, none of which changes while the delivery lives,
+// so every attempt sends the same bytes; a body frozen by an earlier attempt is
+// used as it is. The bytes are those that encoding/json would make.
 func Render(c phone.Content) ([]byte, error) {
 	if c.Body != nil {
 		return c.Body, nil
 	}
-	e := envelope{
-		Event:             c.Event.Type,
-		Channel:           c.Event.Channel,
-		Timestamp:         FormatTime(c.Event.At),
-		AgentID:           c.Event.AgentID,
-		Data:              c.Event.Data,
-		ConversationState: c.Event.State,
-		RecentHistory:     make([]pastMessage, 0, len(c.History)),
+	// Compact and escaped, whatever form it was kept in.
+	state, err := json.Marshal(json.RawMessage(c.Event.State))
+	if err != nil {
+		return nil, err
 	}
-	if e.ConversationState == nil {
-		e.ConversationState = json.RawMessage("null")
-	}
+	size := 256 + len(c.Event.Data) + len(state)
 	for _, m := range c.History {
-		e.RecentHistory = append(e.RecentHistory, pastMessage{m.ID, m.Body, m.Direction, m.Channel, FormatTime(m.At)})
+		size += 160 + len(m.Body)
 	}
-	return json.Marshal(e)
+	b := make([]byte, 0, size)
+	b = appendString(append(b, `{"event":`...), string(c.Event.Type))
+	b = appendString(append(b, `,"channel":`...), string(c.Event.Channel))
+	b = appendTime(append(b, `,"timestamp":`...), c.Event.At)
+	b = appendString(append(b, `,"agentId":`...), c.Event.AgentID)
+	b = append(append(b, `,"data":`...), c.Event.Data...)
+	b = append(append(b, `,"conversationState":`...), state...)
+	b = append(b, `,"recentHistory":[`...)
+	for i, m := range c.History {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, `{"messageId":`...), m.ID)
+		b = appendString(append(b, `,"content":`...), m.Body)
+		b = appendString(append(b, `,"direction":`...), string(m.Direction))
+		b = appendString(append(b, `,"channel":`...), string(m.Channel))
+		b = append(appendTime(append(b, `,"at":`...), m.At), '}')
+	}
+	return append(b, "]}"...), nil
+}
+
+// appendString appends a JSON string. Plain ASCII is copied; the rest is left to
+// encoding/json.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic("deliver: a string cannot be encoded: " + err.Error()) // it always can
+			}
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	return append(t.UTC().AppendFormat(append(b, '"'), timeFormat), '"')
 }

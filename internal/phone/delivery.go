@@ -98,10 +98,9 @@ type Job struct {
 	Round     int
 	CreatedAt time.Time
 	// Event is a fresh delivery's, so that it need not be read again for the first
-	// attempt; nil where it must be. ContextLimit belongs to it: how many messages
-	// of history there may be, 0 where there are none.
-	Event        *Event
-	ContextLimit int
+	// attempt; nil where it must be. History belongs to it, and is not to be changed.
+	Event   *Event
+	History []Message
 	// Handed says that a dispatcher owns the job already: the store has it marked
 	// as one that may have been sent.
 	Handed bool
@@ -117,8 +116,15 @@ type Result struct {
 	// Body is frozen with the first attempt that did not end the delivery, so
 	// that every later one sends the same bytes whatever has changed meanwhile.
 	Body []byte
+	// Probe says that the attempt tried whether a failing endpoint works again: it
+	// spends none of the round's attempts.
+	Probe bool
 	// DisableWebhook says that the answer was 410 Gone.
 	DisableWebhook bool
+	// RetryAfter is how long the endpoint asked not to be sent to.
+	RetryAfter time.Duration
+	// Unreachable says that no connection was made.
+	Unreachable bool
 }
 
 // Content is what a body is rendered from.

@@ -9,6 +9,7 @@ package phone
 
 import (
 	"encoding/base32"
+	"encoding/binary"
 	"strings"
 	"time"
 
@@ -55,6 +56,14 @@ func NewID(prefix string) string {
 // key that keeps an event from ever being delivered twice.
 func DeliveryID(eventID string) string {
 	return PrefixDelivery + strings.TrimPrefix(eventID, PrefixEvent)
+}
+
+// FirstID is the opaque part, with its "_", that ids made at or after a time sort
+// behind: of a UUIDv7 the first 48 bits are milliseconds (RFC 9562, 5.7).
+func FirstID(at time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(at.UnixMilli())<<16)
+	return "_" + idEncoding.EncodeToString(b[:])
 }
 
 // EventID is the inverse of DeliveryID.
@@ -138,7 +147,7 @@ type Conversation struct {
 // Message is one entry of a conversation's history. Messages are never changed
 // once written: bodies that are sent again rest on that.
 type Message struct {
-	// Seq orders messages over the whole store.
+	// Seq counts from 1 within the conversation.
 	Seq            int64
 	ID             string
 	ConversationID string

@@ -20,6 +20,22 @@ const (
 	MaxTimeout          = 120 * time.Second
 )
 
+// Ordering says whether a message waits for an earlier one of its conversation
+// that failed.
+type Ordering string
+
+// In either order first attempts go in the order of acceptance, one at a time.
+const (
+	// OrderRelaxed lets a later message pass an earlier one that waits for its
+	// next attempt.
+	OrderRelaxed Ordering = "relaxed"
+	// OrderStrict holds it back until the earlier one has ended.
+	OrderStrict Ordering = "strict"
+)
+
+// MaxRateLimit is the highest rate that can be asked for, in deliveries a second.
+const MaxRateLimit = 10_000
+
 // Webhook is an endpoint: an agent's own, or the project's default.
 type Webhook struct {
 	ID        string
@@ -34,6 +50,12 @@ type Webhook struct {
 	// Timeout bounds one whole attempt.
 	Timeout   time.Duration
 	CreatedAt time.Time
+	Ordering  Ordering
+	// RateLimit bounds the requests of one second; 0 is no bound.
+	RateLimit int
+	// FailingSince is when the endpoint began to fail, while its breaker is open;
+	// zero while it works.
+	FailingSince time.Time
 	// Revision grows with every change, so that a newer copy can be told from an older.
 	Revision int64
 }

@@ -11,7 +11,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"switchhook.dev/switchhook/internal/api"
@@ -35,6 +37,14 @@ type Config struct {
 	Policy netguard.Policy
 	// Schedule is deliver.DefaultSchedule where nil.
 	Schedule deliver.Schedule
+	// InFlight and PerEndpoint bound requests in flight: in all, and to one
+	// endpoint. The dispatcher's defaults where 0.
+	InFlight, PerEndpoint int
+	// DisableAfter is how long an endpoint may fail before its webhook is
+	// disabled: deliver.DefaultDisableAfter where 0.
+	DisableAfter time.Duration
+	// Retention is how long deliveries are kept; 0 is forever.
+	Retention time.Duration
 	// Version is shown to receivers and in the API's document.
 	Version string
 	Logger  *slog.Logger
@@ -54,6 +64,8 @@ type Server struct {
 	store      *sqlite.Store
 	dispatcher *deliver.Dispatcher
 	board      *switchboard.Switchboard
+	pruning    sync.WaitGroup
+	stopPrune  context.CancelFunc
 	stopped    bool
 }
 
@@ -91,8 +103,10 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, fmt.Errorf("cannot listen on %s: %w: choose another address with --listen", cfg.Listen, err)
 	}
 	watchers, metrics := switchboard.NewWatchers(), newMetrics()
+	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
 	s.dispatcher = deliver.New(deliver.Config{
-		Store: s.store, Transport: newTransport(cfg.Policy), Schedule: cfg.Schedule,
+		Store: s.store, Transport: newTransport(dialer), Schedule: cfg.Schedule, Knock: knock(dialer),
+		InFlight: cfg.InFlight, PerEndpoint: cfg.PerEndpoint, DisableAfter: cfg.DisableAfter,
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
 			metrics.recorded(results, recorded)
 			watchers.Recorded(results, recorded)
@@ -106,6 +120,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		Store: s.store, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
 		Accepted: func(n int) { metrics.accepted.Add(float64(n)) },
 	})
+	s.prune(ctx, cfg.Retention)
 	base, stopStreams := context.WithCancel(context.WithoutCancel(ctx))
 	s.http = &http.Server{
 		Handler:           api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry}),
@@ -180,17 +195,33 @@ func (s *Server) ensureKey(ctx context.Context, given string) error {
 
 // newTransport is how endpoints are reached: never through a proxy, never to an
 // address that the policy forbids, and without following redirects.
-func newTransport(policy netguard.Policy) *http.Transport {
-	dialer := policy.Dialer(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
+func newTransport(dialer *net.Dialer) *http.Transport {
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    deliver.DefaultPerEndpoint,
+		DialContext:        dialer.DialContext,
+		ForceAttemptHTTP2:  true,
+		DisableCompression: true,
+		// Many endpoints may be on one host: the limits are the dispatcher's.
+		MaxIdleConnsPerHost:    deliver.DefaultInFlight,
 		MaxIdleConns:           deliver.DefaultInFlight,
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+// knock asks an endpoint for a connection, under the same rules as a delivery,
+// and closes it at once.
+func knock(dialer *net.Dialer) func(context.Context, *url.URL) error {
+	return func(ctx context.Context, u *url.URL) error {
+		port := u.Port()
+		if port == "" {
+			port = u.Scheme // dialling knows the ports of http and https
+		}
+		c, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+		if err != nil {
+			return err
+		}
+		return c.Close()
 	}
 }
 
@@ -215,6 +246,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	var errs []error
 	if s.dispatcher != nil {
 		s.dispatcher.Halt()
+	}
+	if s.stopPrune != nil {
+		s.stopPrune()
+		s.pruning.Wait()
 	}
 	if s.http != nil {
 		errs = append(errs, s.http.Shutdown(ctx))

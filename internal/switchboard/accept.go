@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"encoding/json"
+	"sync/atomic"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -11,8 +12,10 @@ import (
 const (
 	// maxGroup bounds the events of one transaction.
 	maxGroup = 256
-	// acceptQueue bounds the submissions that wait for one.
+	// acceptQueue bounds the submissions that wait for one, and maxWaiting their
+	// data, in bytes: past either, callers are told to come back.
 	acceptQueue = 4096
+	maxWaiting  = 64 << 20
 )
 
 // Submission is an event as somebody hands it in.
@@ -51,7 +54,11 @@ func (s *Switchboard) AcceptBatch(ctx context.Context, subs []Submission) []phon
 		events = append(events, e)
 		places = append(places, i)
 	}
-	for i, a := range s.acceptor.submit(ctx, events) {
+	size := 0
+	for _, sub := range subs {
+		size += len(sub.Data)
+	}
+	for i, a := range s.acceptor.submit(ctx, events, size) {
 		if a.Err == nil && events[i].Refused != "" {
 			a.Err = phone.Errorf(phone.NotImplemented,
 				"turns of a call are not answered by this version: event %s is kept in the conversation's history, but its webhook is not asked", a.EventID)
@@ -64,14 +71,16 @@ func (s *Switchboard) AcceptBatch(ctx context.Context, subs []Submission) []phon
 // submitted is one caller's events, waiting for the next transaction.
 type submitted struct {
 	events []*phone.NewEvent
+	size   int // of their data, in bytes
 	done   chan []phone.Accepted
 }
 
 // acceptor groups concurrent submissions: while one transaction is committed,
 // the next gathers. Nobody waits for a timer.
 type acceptor struct {
-	board *Switchboard
-	queue chan submitted
+	board   *Switchboard
+	queue   chan submitted
+	waiting atomic.Int64 // bytes of data in the queue
 }
 
 func (a *acceptor) start(s *Switchboard) {
@@ -81,22 +90,25 @@ func (a *acceptor) start(s *Switchboard) {
 }
 
 // submit queues events and waits for their answers.
-func (a *acceptor) submit(ctx context.Context, events []*phone.NewEvent) []phone.Accepted {
+func (a *acceptor) submit(ctx context.Context, events []*phone.NewEvent, size int) []phone.Accepted {
 	if len(events) == 0 {
 		return nil
 	}
-	sub := submitted{events, make(chan []phone.Accepted, 1)}
+	sub := submitted{events, size, make(chan []phone.Accepted, 1)}
 	select {
 	case <-a.board.closing:
 		return refuse(events, errClosed())
 	default:
 	}
+	if a.waiting.Add(int64(size)) > maxWaiting {
+		a.waiting.Add(-int64(size))
+		return refuse(events, errFull())
+	}
 	select {
 	case a.queue <- sub:
 	default:
-		e := phone.Errorf(phone.Unavailable, "too many events wait to be written: try again in a second")
-		e.RetryAfter = time.Second
-		return refuse(events, e)
+		a.waiting.Add(-int64(size))
+		return refuse(events, errFull())
 	}
 	// Once queued it will be written, and the caller must learn so: a canceled
 	// request is answered to nobody, but never half-known to us.
@@ -106,6 +118,13 @@ func (a *acceptor) submit(ctx context.Context, events []*phone.NewEvent) []phone
 	case <-ctx.Done():
 		return refuse(events, &phone.Error{Code: phone.Unavailable, Message: "the request was given up before its events were written", Err: ctx.Err()})
 	}
+}
+
+// errFull is what a caller gets when too much waits to be written already.
+func errFull() error {
+	e := phone.Errorf(phone.Unavailable, "too many events wait to be written: try again in a second")
+	e.RetryAfter = time.Second
+	return e
 }
 
 func refuse(events []*phone.NewEvent, err error) []phone.Accepted {
@@ -153,6 +172,7 @@ func (a *acceptor) commit(group []submitted) {
 	var events []*phone.NewEvent
 	for _, sub := range group {
 		events = append(events, sub.events...)
+		a.waiting.Add(-int64(sub.size))
 	}
 	d := a.board.cfg.Dispatcher
 	out := a.board.cfg.Store.Accept(context.Background(), events, d)

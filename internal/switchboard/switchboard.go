@@ -124,6 +124,18 @@ func (s *Switchboard) Delivery(ctx context.Context, projectID, id string) (Deliv
 	return DeliveryView{DeliveryDetail: d, Body: body}, err
 }
 
+// NextAttempt is when a pending delivery is sent next: when its schedule says, but
+// not before an endpoint that fails is tried again. It is zero for one that ended.
+func (s *Switchboard) NextAttempt(d phone.Delivery) time.Time {
+	if d.Status != phone.Pending {
+		return time.Time{}
+	}
+	if wait := s.cfg.Dispatcher.WaitsUntil(d.WebhookID); wait.After(d.NextAttemptAt) {
+		return wait
+	}
+	return d.NextAttemptAt
+}
+
 // RetryDelivery sends a delivery again: a pending one now, a finished one in a
 // fresh round of attempts, routed by today's rule.
 func (s *Switchboard) RetryDelivery(ctx context.Context, projectID, id string) (phone.Delivery, error) {

@@ -16,6 +16,9 @@ type WebhookSettings struct {
 	URL          string
 	ContextLimit int
 	Timeout      time.Duration
+	Ordering     phone.Ordering
+	// RateLimit is in requests a second; 0 is no bound.
+	RateLimit int
 }
 
 // TestResult is what came of testing a webhook.
@@ -44,7 +47,7 @@ func (s *Switchboard) SetWebhook(ctx context.Context, projectID, agentID string,
 	defer s.settling.Unlock()
 	w, err := s.cfg.Store.SetWebhook(ctx, phone.Webhook{
 		ID: phone.NewID(phone.PrefixWebhook), ProjectID: projectID, AgentID: agentID, URL: set.URL, Secret: webhook.NewSecret(),
-		ContextLimit: set.ContextLimit, Timeout: set.Timeout, CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
+		ContextLimit: set.ContextLimit, Timeout: set.Timeout, Ordering: set.Ordering, RateLimit: set.RateLimit, CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
 	})
 	if err != nil {
 		return w, err

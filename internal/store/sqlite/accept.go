@@ -29,7 +29,7 @@ const maxPreview = 160
 // Job is to be given to the dispatcher after this call.
 func (s *Store) Accept(ctx context.Context, events []*phone.NewEvent, room store.Room) []phone.Accepted {
 	out := make([]phone.Accepted, len(events))
-	err := s.write(ctx, func(t *tx) error {
+	err := s.writeHot(ctx, func(t *tx) error {
 		release(room, out)
 		for i, e := range events {
 			out[i] = phone.Accepted{}
@@ -67,12 +67,10 @@ type acceptance struct {
 	room  store.Room
 	out   *phone.Accepted
 
-	number       phone.Number
-	agentID      string
-	conversation string
-	state        []byte
-	seq          int64
-	earlier      int // messages of the conversation before this event
+	route        *route
+	conversation *conversation
+	before       int // messages of the conversation before this event
+	history      []phone.Message
 	data         []byte
 }
 
@@ -82,8 +80,10 @@ func (a *acceptance) accept() error {
 	if repeated, err := a.repeated(); err != nil || repeated {
 		return err
 	}
-	for _, step := range []func() error{a.resolve, a.converse, a.append, a.insertEvent, a.route, a.remember} {
-		if err := step(); err != nil {
+	for _, step := range []func(*acceptance) error{
+		(*acceptance).resolve, (*acceptance).converse, (*acceptance).append, (*acceptance).bind, (*acceptance).remember,
+	} {
+		if err := step(a); err != nil {
 			return err
 		}
 	}
@@ -109,35 +109,76 @@ func (a *acceptance) repeated() (bool, error) {
 	return true, nil
 }
 
-// resolve finds the number and the agent.
+// resolve finds the number, the agent, and the webhook by the routing rule.
 func (a *acceptance) resolve() error {
 	e := a.event
-	ok, err := one(a.Conn, "numberByPhone", func(r *row) { a.number = readNumber(r) }, e.ProjectID, e.Number)
+	k := routeKey{e.ProjectID, e.AgentID, e.Number}
+	if r, ok := a.cache.routes.get(k); ok {
+		a.route = r
+		return nil
+	}
+	r := &route{agentID: e.AgentID}
+	ok, err := one(a.Conn, "numberByPhone", func(row *row) { r.number = readNumber(row) }, e.ProjectID, e.Number)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return phone.Errorf(phone.NotFound, "%s is not a number of this project: add it with POST /v1/numbers", e.Number)
+	case r.agentID != "":
+		if err := agentExists(a.Conn, e.ProjectID, r.agentID); err != nil {
+			return err
+		}
+	case r.number.AgentID == "":
+		return phone.Errorf(phone.NotFound, "%s is not attached to an agent: attach it with POST /v1/agents/{agent_id}/numbers", e.Number)
+	default:
+		r.agentID = r.number.AgentID
+	}
+	own, def, err := candidates(a.Conn, e.ProjectID, r.agentID)
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return phone.Errorf(phone.NotFound, "%s is not a number of this project: add it with POST /v1/numbers", e.Number)
-	}
-	if a.agentID = e.AgentID; a.agentID != "" {
-		return agentExists(a.Conn, e.ProjectID, e.AgentID)
-	}
-	if a.agentID = a.number.AgentID; a.agentID == "" {
-		return phone.Errorf(phone.NotFound, "%s is not attached to an agent: attach it with POST /v1/agents/{agent_id}/numbers", e.Number)
-	}
+	r.binding = phone.Route(own, def)
+	a.cache.routes.put(k, r)
+	a.route = r
 	return nil
 }
 
-// converse finds or opens the conversation.
+// converse finds or opens the conversation, and counts the message.
 func (a *acceptance) converse() error {
 	e, adds := a.event, 0
 	if e.MessageID != "" {
 		adds = 1
 	}
-	_, err := one(a.Conn, "touchConversation", func(r *row) { a.conversation, a.state, a.earlier = r.text(), r.bytes(), r.int()-adds },
-		phone.NewID(phone.PrefixConversation), e.ProjectID, a.agentID, a.number.ID, a.number.PhoneNumber,
-		e.Participant, micros(e.At), preview(e.Body), adds)
-	return err
+	k := conversationKey{a.route.number.ID, e.Participant}
+	c, known := a.cache.conversations.get(k)
+	a.conversation = c
+	if !known {
+		return a.openConversation(k, adds)
+	}
+	a.before = c.count
+	if adds == 0 && c.agentID == a.route.agentID {
+		return nil
+	}
+	c.agentID = a.route.agentID
+	if adds == 1 {
+		c.count, c.lastAt, c.preview = c.count+1, max(c.lastAt, micros(e.At)), preview(e.Body)
+	}
+	return exec(a.Conn, "touchKnown", c.id, c.agentID, c.count, c.lastAt, c.preview)
+}
+
+func (a *acceptance) openConversation(k conversationKey, adds int) error {
+	e, c := a.event, &conversation{agentID: a.route.agentID, preview: preview(a.event.Body)}
+	_, err := one(a.Conn, "touchConversation", func(r *row) { c.id, c.state, c.count, c.lastAt = r.text(), r.bytes(), r.int(), r.int64() },
+		phone.NewID(phone.PrefixConversation), e.ProjectID, c.agentID, k.numberID, a.route.number.PhoneNumber,
+		e.Participant, micros(e.At), c.preview, adds)
+	if err != nil {
+		return err
+	}
+	a.before, a.conversation = c.count-adds, c
+	if adds == 1 {
+		a.cache.conversations.put(k, c)
+	}
+	return nil
 }
 
 func preview(s string) string {
@@ -151,13 +192,18 @@ func preview(s string) string {
 	return s
 }
 
-// append adds the message to the history, where there is one, and finds the
-// place in the history that this event looks back from.
+// append takes the history that this event looks back on, and adds its message.
 func (a *acceptance) append() error {
-	e := a.event
-	if e.MessageID == "" {
-		_, err := one(a.Conn, "nextSeq", func(r *row) { a.seq = r.int64() })
+	e, c := a.event, a.conversation
+	if err := a.lookBack(); err != nil || e.MessageID == "" {
 		return err
+	}
+	m := phone.Message{
+		Seq: int64(c.count), ID: e.MessageID, ConversationID: c.id, NumberID: a.route.number.ID, Direction: e.Direction,
+		Channel: e.Channel, From: e.Participant, To: e.Number, Body: e.Body, MediaURLs: e.MediaURLs, At: e.At,
+	}
+	if e.Direction == phone.Outbound {
+		m.From, m.To = m.To, m.From
 	}
 	media := ""
 	if len(e.MediaURLs) > 0 {
@@ -167,70 +213,85 @@ func (a *acceptance) append() error {
 		}
 		media = string(b)
 	}
-	from, to := e.Participant, e.Number
-	if e.Direction == phone.Outbound {
-		from, to = to, from
-	}
-	_, err := one(a.Conn, "insertMessage", func(r *row) { a.seq = r.int64() },
-		e.MessageID, a.conversation, a.number.ID, string(e.Direction), string(e.Channel), from, to, e.Body, media, micros(e.At))
-	return err
+	c.add(m)
+	return exec(a.Conn, "insertMessage", c.id, c.count, m.ID, m.NumberID, string(m.Direction), string(m.Channel),
+		m.From, m.To, m.Body, media, micros(m.At))
 }
 
-func (a *acceptance) insertEvent() error {
-	e := a.event
-	*a.out = phone.Accepted{EventID: e.ID, AgentID: a.agentID, MessageID: e.MessageID, ConversationID: a.conversation}
-	a.data = e.Data(a.conversation, a.number.ID)
-	return exec(a.Conn, "insertEvent", e.ID, e.ProjectID, a.agentID, string(e.Type), string(e.Channel), string(e.Direction),
-		a.conversation, e.MessageID, a.data, a.state, a.seq, micros(e.At))
-}
-
-// route binds the event to its one webhook and makes the delivery.
-func (a *acceptance) route() error {
-	e := a.event
-	if e.Direction == phone.Outbound {
+// lookBack finds the history in memory, or reads it once.
+func (a *acceptance) lookBack() error {
+	e, c := a.event, a.conversation
+	if e.Direction == phone.Outbound || a.route.binding.Status != phone.Pending || e.Type == phone.EventCallEnded {
 		return nil
 	}
-	own, def, err := candidates(a.Conn, e.ProjectID, a.agentID)
-	if err != nil {
-		return err
+	need := min(a.route.binding.Webhook.ContextLimit, a.before)
+	if len(c.tail) < need {
+		tail, err := history(a.Conn, phone.Event{ConversationID: c.id, HistoryBefore: int64(a.before) + 1}, need)
+		if err != nil {
+			return err
+		}
+		c.tail = nil
+		for _, m := range tail {
+			c.add(m)
+		}
+		a.history = tail
+		return nil
 	}
-	b := phone.Route(own, def)
+	a.history = c.tail[len(c.tail)-need : len(c.tail) : len(c.tail)]
+	return nil
+}
+
+// bind writes the event: with its delivery, or alone where it goes to nobody.
+func (a *acceptance) bind() error {
+	e, c := a.event, a.conversation
+	a.data = e.Data(c.id, a.route.number.ID)
+	*a.out = phone.Accepted{EventID: e.ID, AgentID: a.route.agentID, MessageID: e.MessageID, ConversationID: c.id}
+	event := phone.Event{
+		ID: e.ID, ProjectID: e.ProjectID, AgentID: a.route.agentID, Type: e.Type, Channel: e.Channel, Direction: e.Direction,
+		ConversationID: c.id, MessageID: e.MessageID, Data: a.data, State: c.state, HistoryBefore: int64(a.before) + 1, At: e.At,
+	}
+	if e.Direction == phone.Outbound {
+		return exec(a.Conn, "insertEvent", e.ID, e.ProjectID, event.AgentID, string(e.Type), string(e.Channel), string(e.Direction),
+			c.id, e.MessageID, a.data, c.state, event.HistoryBefore, micros(e.At))
+	}
+	b := a.route.binding
 	if b.Status == phone.Pending && e.Refused != "" {
 		b.Status, b.Error = phone.Failed, e.Refused
 	}
 	job := &phone.Job{
-		DeliveryID: phone.DeliveryID(e.ID), ProjectID: e.ProjectID, AgentID: a.agentID,
-		ConversationID: a.conversation, MessageID: e.MessageID,
+		DeliveryID: phone.DeliveryID(e.ID), ProjectID: e.ProjectID, AgentID: event.AgentID,
+		ConversationID: c.id, MessageID: e.MessageID,
 		EventType: e.Type, Channel: e.Channel, Round: 1, CreatedAt: e.At,
 	}
+	next := micros(e.At)
 	if b.Webhook != nil {
 		a.out.DeliveryID, a.out.WebhookID, job.WebhookID = job.DeliveryID, b.Webhook.ID, b.Webhook.ID
 	}
 	if b.Status == phone.Pending {
 		if job.Handed = a.room.Reserve(job.WebhookID); job.Handed {
-			a.carry(job, b.Webhook.ContextLimit)
+			next = 0
+			a.carry(job, event)
 		}
 		a.out.Job = job
 	}
-	return insertDelivery(a.tx, job, b, false, micros(e.At))
+	return insertDelivery(a.tx, job, event, b, false, next)
 }
 
 // carry gives a job what its first attempt is rendered from, so that it need not
 // be read again.
-func (a *acceptance) carry(j *phone.Job, contextLimit int) {
-	if len(a.data)+len(a.state) > maxHeldData {
-		return
+func (a *acceptance) carry(j *phone.Job, e phone.Event) {
+	size := len(e.Data) + len(e.State)
+	for _, m := range a.history {
+		size += len(m.Body)
 	}
-	e := a.event
-	j.Event = &phone.Event{
-		ID: e.ID, ProjectID: e.ProjectID, AgentID: a.agentID, Type: e.Type, Channel: e.Channel, Direction: e.Direction,
-		ConversationID: a.conversation, MessageID: e.MessageID, Data: a.data, State: a.state, HistoryBefore: a.seq, At: e.At,
+	if size <= maxHeldData {
+		j.Event, j.History = &e, a.history
 	}
-	j.ContextLimit = min(contextLimit, a.earlier)
 }
 
-// insertDelivery writes a new delivery of a job. next is when it is due.
-func insertDelivery(t *tx, j *phone.Job, b phone.Binding, test bool, next int64) error {
+// insertDelivery writes a new delivery of a job with its event. next is when it
+// is due; 0 says that the dispatcher holds it.
+func insertDelivery(t *tx, j *phone.Job, e phone.Event, b phone.Binding, test bool, next int64) error {
 	_, limit := target(b)
 	handed := int64(0)
 	if j.Handed {
@@ -242,7 +303,8 @@ func insertDelivery(t *tx, j *phone.Job, b phone.Binding, test bool, next int64)
 	created := micros(j.CreatedAt)
 	t.count(j.ProjectID, created, string(j.EventType), "", b.Status, 1)
 	return exec(t.Conn, "insertDelivery", j.DeliveryID, j.ProjectID, j.AgentID, j.WebhookID, j.ConversationID, j.MessageID,
-		string(j.EventType), string(j.Channel), limit, string(b.Status), j.RoundAttempts, handed, next, b.Error, test, created)
+		string(j.EventType), string(j.Channel), string(e.Direction), limit, e.HistoryBefore, string(b.Status), j.RoundAttempts, handed,
+		next, b.Error, test, created, e.Data, e.State)
 }
 
 // remember keeps the answer for repeats of the idempotency key.
@@ -261,7 +323,7 @@ func (a *acceptance) remember() error {
 
 // ForgetIdempotency drops a slice of the keys that are out of their window.
 func (s *Store) ForgetIdempotency(ctx context.Context, now time.Time) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.writeHot(ctx, func(t *tx) error {
 		return exec(t.Conn, "forgetIdempotency", micros(now.Add(-idempotencyWindow)))
 	})
 }

@@ -87,12 +87,12 @@ func (s *Store) UpdateAgent(ctx context.Context, projectID, id string, change fu
 // numbers stay, unassigned. inFlight names the deliveries of its webhook whose
 // first attempt is under way. It answers the agent as it was.
 func (s *Store) DeleteAgent(ctx context.Context, projectID, id string, at time.Time, inFlight []string) (a phone.Agent, err error) {
+	var w *phone.Webhook
 	err = s.write(ctx, func(t *tx) error {
 		if a, err = agent(t.Conn, projectID, id); err != nil {
 			return err
 		}
-		w, err := liveWebhook(t.Conn, projectID, id)
-		if err != nil {
+		if w, err = liveWebhook(t.Conn, projectID, id); err != nil {
 			return err
 		}
 		if w != nil {
@@ -105,5 +105,8 @@ func (s *Store) DeleteAgent(ctx context.Context, projectID, id string, at time.T
 		}
 		return exec(t.Conn, "deleteAgent", id)
 	})
+	if err == nil && w != nil {
+		err = s.Settle(ctx, w.ID)
+	}
 	return a, err
 }

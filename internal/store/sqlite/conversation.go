@@ -33,13 +33,13 @@ func (s *Store) Conversations(ctx context.Context, projectID, agentID string, li
 // Conversation returns a conversation.
 func (s *Store) Conversation(ctx context.Context, projectID, id string) (v phone.Conversation, err error) {
 	err = s.read(ctx, func(c *sqlite.Conn) error {
-		v, err = conversation(c, projectID, id)
+		v, err = conversationByID(c, projectID, id)
 		return err
 	})
 	return v, err
 }
 
-func conversation(c *sqlite.Conn, projectID, id string) (v phone.Conversation, err error) {
+func conversationByID(c *sqlite.Conn, projectID, id string) (v phone.Conversation, err error) {
 	ok, err := one(c, "conversation", func(r *row) { v = readConversation(r) }, projectID, id)
 	return v, orNotFound(ok, err, "conversation", id)
 }
@@ -47,12 +47,13 @@ func conversation(c *sqlite.Conn, projectID, id string) (v phone.Conversation, e
 // SetMetadata replaces a conversation's metadata; nil is null. Events accepted
 // before keep the metadata they were accepted with.
 func (s *Store) SetMetadata(ctx context.Context, projectID, id string, metadata []byte) (v phone.Conversation, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeHot(ctx, func(t *tx) error {
 		ok, err := one(t.Conn, "setMetadata", func(*row) {}, projectID, id, metadata)
 		if err := orNotFound(ok, err, "conversation", id); err != nil {
 			return err
 		}
-		v, err = conversation(t.Conn, projectID, id)
+		v, err = conversationByID(t.Conn, projectID, id)
+		t.cache.conversations.drop(conversationKey{v.NumberID, v.Participant})
 		return err
 	})
 	return v, err
@@ -62,7 +63,7 @@ func (s *Store) SetMetadata(ctx context.Context, projectID, id string, metadata 
 // whether there are more.
 func (s *Store) Messages(ctx context.Context, projectID, conversationID string, p store.Page) (out []phone.Message, more bool, err error) {
 	err = s.read(ctx, func(c *sqlite.Conn) error {
-		if _, err := conversation(c, projectID, conversationID); err != nil {
+		if _, err := conversationByID(c, projectID, conversationID); err != nil {
 			return err
 		}
 		out, more, err = messages(c, "messagesOfConversation", conversationID, p)

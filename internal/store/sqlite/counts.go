@@ -9,15 +9,6 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// countChange moves deliveries of one hour and event type from a state to another.
-type countChange struct {
-	project  string
-	hour     int64
-	event    string
-	from, to phone.DeliveryStatus // "" is "did not exist"
-	n        int
-}
-
 type countKey struct {
 	project string
 	hour    int64
@@ -37,27 +28,22 @@ func (d *countDelta) move(s phone.DeliveryStatus, n int) {
 	}
 }
 
-// count notes a change of state; it is written with the commit.
-func (t *tx) count(project string, createdAt int64, event string, from, to phone.DeliveryStatus, n int) {
-	t.counts = append(t.counts, countChange{project, createdAt / microsPerHour, event, from, to, n})
-}
-
 const microsPerHour = int64(time.Hour / time.Microsecond)
 
-// counter adds changes up over a transaction.
+// counter adds the changes of a transaction up; they are written with its commit.
 type counter map[countKey]*countDelta
 
-func (c counter) add(changes []countChange) {
-	for _, ch := range changes {
-		k := countKey{ch.project, ch.hour, ch.event}
-		d := c[k]
-		if d == nil {
-			d = &countDelta{}
-			c[k] = d
-		}
-		d.move(ch.from, -ch.n)
-		d.move(ch.to, ch.n)
+// count notes that n deliveries of an event type, created at one time, move from
+// a state to another; "" is "did not exist".
+func (t *tx) count(project string, createdAt int64, event string, from, to phone.DeliveryStatus, n int) {
+	k := countKey{project, createdAt / microsPerHour, event}
+	d := t.counts[k]
+	if d == nil {
+		d = &countDelta{}
+		t.counts[k] = d
 	}
+	d.move(from, -n)
+	d.move(to, n)
 }
 
 func (c counter) flush(conn *sqlite.Conn) error {

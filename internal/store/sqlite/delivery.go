@@ -24,6 +24,9 @@ func readDelivery(r *row) phone.Delivery {
 		CreatedAt: fromMicros(r.int64()), Test: r.bool(),
 	}
 	d.EventID = phone.EventID(d.ID)
+	if d.Status == phone.Pending && d.NextAttemptAt.IsZero() {
+		d.NextAttemptAt = d.CreatedAt // the dispatcher holds it: it goes out in its turn
+	}
 	status, fault, body := r.int(), r.text(), r.text()
 	d.HTTPStatus, d.ResponseBody = status, body
 	if d.Error == "" {

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -12,46 +11,70 @@ import (
 )
 
 // Due hands up to limit of a webhook's due deliveries to the dispatcher, oldest
-// first, leaving out those it holds. They are marked as handed over before this
-// returns: from then on each may have been sent, whatever happens to the process.
-func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, holding []string, limit int) (b store.Batch, err error) {
-	held, err := json.Marshal(append([]string{}, holding...))
-	if err != nil {
-		return b, err
-	}
-	err = s.write(ctx, func(t *tx) error {
+// first. They are held from then on, and marked as handed over before this
+// returns: each may have been sent, whatever happens to the process. Where the
+// order is strict, what comes behind a delivery that waits for its next attempt
+// is made to wait as long.
+func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit int, strict bool) (b store.Batch, err error) {
+	err = s.writeHot(ctx, func(t *tx) error {
 		b = store.Batch{}
-		var fresh []string
+		// What is being settled is nobody's to send.
+		if settling, err := one(t.Conn, "settling", func(*row) {}, webhookID); err != nil || settling {
+			return err
+		}
 		err := each(t.Conn, "due", func(r *row) error {
 			j := readJob(r)
-			if j.handed == 0 {
-				fresh = append(fresh, j.DeliveryID)
-			}
 			j.Handed = true
 			b.Jobs = append(b.Jobs, &j.Job)
 			return nil
-		}, webhookID, micros(now), string(held), limit)
+		}, webhookID, micros(now), limit)
 		if err != nil {
 			return err
 		}
-		for _, id := range fresh {
-			if err := exec(t.Conn, "hand", id, t.run); err != nil {
+		b.More = len(b.Jobs) == limit
+		if strict {
+			if b.Jobs, err = deferBlocked(t, webhookID, now, b.Jobs); err != nil {
 				return err
 			}
 		}
-		b.More = len(b.Jobs) == limit
+		for _, j := range b.Jobs {
+			if err := exec(t.Conn, "hold", j.DeliveryID, t.run); err != nil {
+				return err
+			}
+		}
 		_, err = one(t.Conn, "nextDue", func(r *row) { b.NextDue = fromMicros(r.int64()) }, webhookID, micros(now))
 		return err
 	})
 	return b, err
 }
 
-// HandBack takes back deliveries that the dispatcher held and surely never sent.
-func (s *Store) HandBack(ctx context.Context, ids []string) error {
-	for chunk := range slices.Chunk(ids, 500) {
-		err := s.write(ctx, func(t *tx) error {
-			for _, id := range chunk {
-				if err := exec(t.Conn, "handBack", id, t.run); err != nil {
+// deferBlocked makes what follows a waiting delivery of its conversation wait
+// with it, and returns the rest.
+func deferBlocked(t *tx, webhookID string, now time.Time, jobs []*phone.Job) (free []*phone.Job, err error) {
+	for _, j := range jobs {
+		until := int64(0)
+		if j.ConversationID != "" {
+			_, err := one(t.Conn, "blockedUntil", func(r *row) { until = r.int64() }, j.ConversationID, j.DeliveryID, micros(now), webhookID)
+			if err != nil {
+				return nil, err
+			}
+		}
+		if until == 0 {
+			free = append(free, j)
+		} else if err := exec(t.Conn, "defer", j.DeliveryID, until); err != nil {
+			return nil, err
+		}
+	}
+	return free, nil
+}
+
+// HandBack takes back deliveries that the dispatcher held and whose attempt did
+// not begin. One that has moved on meanwhile is left alone.
+func (s *Store) HandBack(ctx context.Context, jobs []*phone.Job) error {
+	for chunk := range slices.Chunk(jobs, 500) {
+		err := s.writeHot(ctx, func(t *tx) error {
+			for _, j := range chunk {
+				if err := exec(t.Conn, "handBack", j.DeliveryID, j.WebhookID, j.Round, t.run); err != nil {
 					return err
 				}
 			}
@@ -64,16 +87,35 @@ func (s *Store) HandBack(ctx context.Context, ids []string) error {
 	return nil
 }
 
+// Hurry makes everything of a webhook that waits for its next attempt due at
+// once, in the order of acceptance; in slices.
+func (s *Store) Hurry(ctx context.Context, webhookID string, now time.Time) error {
+	for {
+		n := 0
+		err := s.writeHot(ctx, func(t *tx) error {
+			n = 0
+			return each(t.Conn, "hurryAll", func(*row) error { n++; return nil }, webhookID, micros(now))
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
 // Content returns what the body of a delivery is rendered from. Nothing of it
 // changes while the delivery lives: messages are only ever appended, and events
 // and the limit of history are frozen when the delivery is bound.
 func (s *Store) Content(ctx context.Context, deliveryID string) (out phone.Content, err error) {
 	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
 		limit := 0
-		ok, err := one(c, "frozen", func(r *row) { limit, out.Body = r.int(), r.bytes() }, deliveryID)
-		if err == nil && ok {
-			ok, err = one(c, "event", func(r *row) { out.Event = readEvent(r) }, phone.EventID(deliveryID))
-		}
+		ok, err := one(c, "content", func(r *row) {
+			limit, out.Body = r.int(), r.bytes()
+			out.Event = phone.Event{
+				ID: phone.EventID(deliveryID), ProjectID: r.text(), AgentID: r.text(), Type: phone.EventType(r.text()),
+				Channel: phone.Channel(r.text()), Direction: phone.Direction(r.text()), ConversationID: r.text(), MessageID: r.text(),
+				Data: r.bytes(), State: r.bytes(), HistoryBefore: r.int64(), At: fromMicros(r.int64()),
+			}
+		}, deliveryID)
 		if err := orNotFound(ok, err, "delivery", deliveryID); err != nil {
 			return err
 		}
@@ -85,20 +127,9 @@ func (s *Store) Content(ctx context.Context, deliveryID string) (out phone.Conte
 	return out, err
 }
 
-// History returns the last messages, at most limit, before an event in its
+// history reads the last messages, at most limit, before an event in its
 // conversation, oldest first. The end of a call carries its whole transcript
 // instead of any.
-func (s *Store) History(ctx context.Context, e phone.Event, limit int) (out []phone.Message, err error) {
-	if limit == 0 {
-		return nil, nil
-	}
-	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
-		out, err = history(c, e, limit)
-		return err
-	})
-	return out, err
-}
-
 func history(c *sqlite.Conn, e phone.Event, limit int) (out []phone.Message, err error) {
 	if limit == 0 || e.ConversationID == "" || e.Type == phone.EventCallEnded {
 		return nil, nil
@@ -111,9 +142,10 @@ func history(c *sqlite.Conn, e phone.Event, limit int) (out []phone.Message, err
 	return out, err
 }
 
-// Record writes what came of attempts, in one transaction.
+// Record writes what came of attempts, in one transaction. Where a webhook was
+// disabled by it, Settle is to be called after.
 func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []store.Recorded, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeHot(ctx, func(t *tx) error {
 		out = make([]store.Recorded, len(results))
 		for i, r := range results {
 			if err := recordOne(t, r, &out[i]); err != nil {
@@ -131,7 +163,7 @@ func recordOne(t *tx, res *phone.Result, out *store.Recorded) error {
 	j, a := res.Job, &res.Attempt
 	sent := micros(a.SentAt)
 	got := func(r *row) { out.Number = r.int() }
-	ok, err := one(t.Conn, "recordResult", got, j.DeliveryID, j.Round, string(res.Status), sent, micros(res.NextAttemptAt), res.Body)
+	ok, err := one(t.Conn, "recordResult", got, j.DeliveryID, j.Round, string(res.Status), sent, micros(res.NextAttemptAt), res.Body, !res.Probe)
 	if err != nil {
 		return err
 	}
@@ -162,19 +194,15 @@ func recordOne(t *tx, res *phone.Result, out *store.Recorded) error {
 		// Gone already, or set anew since: the 410 came from where it no longer points.
 		return err
 	}
-	return disableWebhook(t, j.ProjectID, j.WebhookID)
+	t.cache.clear()
+	return disableWebhook(t, j.WebhookID)
 }
 
 // CreateTest makes a delivery that tests a webhook: bound to it, of one attempt,
 // and out of the lanes' sight for as long as that attempt can take.
 func (s *Store) CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error {
-	return s.write(ctx, func(t *tx) error {
-		err := exec(t.Conn, "insertEvent", e.ID, e.ProjectID, e.AgentID, string(e.Type), string(e.Channel), string(e.Direction),
-			e.ConversationID, e.MessageID, e.Data, e.State, e.HistoryBefore, micros(e.At))
-		if err != nil {
-			return err
-		}
-		return insertDelivery(t, j, phone.Binding{Webhook: &w, Status: phone.Pending}, true, micros(notBefore))
+	return s.writeHot(ctx, func(t *tx) error {
+		return insertDelivery(t, j, e, phone.Binding{Webhook: &w, Status: phone.Pending}, true, micros(notBefore))
 	})
 }
 
@@ -183,7 +211,7 @@ func (s *Store) CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, 
 // round has; a delivery that succeeded gets one. It answers the job as it is now;
 // Conflict where there is nothing to send it to.
 func (s *Store) Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (j phone.Job, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeHot(ctx, func(t *tx) error {
 		row, err := jobByID(t.Conn, projectID, id)
 		if err != nil {
 			return err
@@ -251,7 +279,7 @@ func (s *Store) RetryAll(ctx context.Context, f store.DeliveryFilter, now time.T
 			}
 			before = ids[len(ids)-1]
 			sliceCount := 0
-			err = s.write(ctx, func(t *tx) error {
+			err = s.writeHot(ctx, func(t *tx) error {
 				sliceCount = 0
 				for _, id := range ids {
 					row, err := jobByID(t.Conn, f.ProjectID, id)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -36,8 +37,13 @@ func (s *Store) FirstProject(ctx context.Context) (p phone.Project, found bool, 
 	return p, found, err
 }
 
-// KeyByHash returns the key with that hash; NotFound where it is unknown or revoked.
+// KeyByHash returns the key with that hash; NotFound where it is unknown or
+// revoked. It is asked for every request, so known keys stay in memory.
 func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k phone.Key, err error) {
+	k, known, turn := s.keys.get(hash)
+	if known {
+		return k, nil
+	}
 	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
 		ok, err := one(c, "keyByHash", func(r *row) { k = readKey(r) }, hash[:])
 		if err == nil && !ok {
@@ -45,7 +51,47 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k phone.Key, err 
 		}
 		return err
 	})
+	if err == nil {
+		s.keys.put(k, turn)
+	}
 	return k, err
+}
+
+// keyCache holds keys that were asked for. A revocation empties it; what was read
+// before one is not put in after it.
+type keyCache struct {
+	mu   sync.RWMutex
+	turn int
+	keys map[[32]byte]phone.Key
+}
+
+// maxKeys bounds the keys in memory.
+const maxKeys = 10_000
+
+func (c *keyCache) get(hash [32]byte) (k phone.Key, known bool, turn int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	k, known = c.keys[hash]
+	return k, known, c.turn
+}
+
+func (c *keyCache) put(k phone.Key, turn int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if turn != c.turn {
+		return
+	}
+	if c.keys == nil || len(c.keys) >= maxKeys {
+		c.keys = map[[32]byte]phone.Key{}
+	}
+	c.keys[k.Hash] = k
+}
+
+func (c *keyCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn++
+	c.keys = nil
 }
 
 // Keys returns a project's keys, oldest first, revoked ones too.
@@ -78,6 +124,7 @@ func insertKey(t *tx, k phone.Key) error {
 // RevokeKey ends a key from this moment on; NotFound where it is unknown or
 // revoked already.
 func (s *Store) RevokeKey(ctx context.Context, projectID, id string, at time.Time) error {
+	defer s.keys.clear()
 	return s.write(ctx, func(t *tx) error {
 		ok, err := one(t.Conn, "revokeKey", func(*row) {}, projectID, id, micros(at))
 		return orNotFound(ok, err, "key", id)

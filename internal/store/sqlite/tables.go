@@ -60,15 +60,7 @@ func readWebhook(r *row) phone.Webhook {
 		ID: r.text(), ProjectID: r.text(), AgentID: r.text(), URL: r.text(), Secret: r.text(),
 		Status: phone.WebhookStatus(r.text()), ContextLimit: r.int(),
 		Timeout: time.Duration(r.int64()) * time.Second, CreatedAt: fromMicros(r.int64()), Revision: r.int64(),
-	}
-}
-
-func readEvent(r *row) phone.Event {
-	return phone.Event{
-		ID: r.text(), ProjectID: r.text(), AgentID: r.text(), Type: phone.EventType(r.text()),
-		Channel: phone.Channel(r.text()), Direction: phone.Direction(r.text()),
-		ConversationID: r.text(), MessageID: r.text(), Data: r.bytes(), State: r.bytes(),
-		HistoryBefore: r.int64(), At: fromMicros(r.int64()),
+		Ordering: phone.Ordering(r.text()), RateLimit: r.int(), FailingSince: fromMicros(r.int64()),
 	}
 }
 
@@ -76,8 +68,6 @@ func readEvent(r *row) phone.Event {
 type jobRow struct {
 	phone.Job
 	status phone.DeliveryStatus
-	next   int64
-	handed int64
 }
 
 func readJob(r *row) jobRow {
@@ -87,7 +77,7 @@ func readJob(r *row) jobRow {
 		Channel: phone.Channel(r.text()), Attempts: r.int(), RoundAttempts: r.int(), Round: r.int(),
 		CreatedAt: fromMicros(r.int64()),
 	}}
-	j.status, j.next, j.handed = phone.DeliveryStatus(r.text()), r.int64(), r.int64()
+	j.status = phone.DeliveryStatus(r.text())
 	return j
 }
 

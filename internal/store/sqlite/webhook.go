@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -70,10 +69,11 @@ func (s *Store) SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook,
 		timeout := int64(w.Timeout / time.Second)
 		if old == nil {
 			return exec(t.Conn, "insertWebhook", w.ID, w.ProjectID, w.AgentID, w.URL, w.Secret,
-				string(w.Status), w.ContextLimit, timeout, micros(w.CreatedAt), w.Revision)
+				string(w.Status), w.ContextLimit, timeout, micros(w.CreatedAt), w.Revision, string(w.Ordering), w.RateLimit)
 		}
 		w.ID, w.CreatedAt, w.Revision = old.ID, old.CreatedAt, old.Revision+1
-		return exec(t.Conn, "updateWebhook", w.ID, w.URL, w.Secret, string(w.Status), w.ContextLimit, timeout, w.Revision)
+		return exec(t.Conn, "updateWebhook", w.ID, w.URL, w.Secret, string(w.Status), w.ContextLimit, timeout, w.Revision,
+			string(w.Ordering), w.RateLimit)
 	})
 	return w, err
 }
@@ -93,40 +93,63 @@ func (s *Store) SetWebhookStatus(ctx context.Context, projectID, agentID string,
 		if w.Status == status {
 			return nil
 		}
-		w.Status, w.Revision = status, w.Revision+1
+		w.Status, w.Revision, w.FailingSince = status, w.Revision+1, time.Time{}
 		if status == phone.WebhookDisabled {
-			return disableWebhook(t, w.ProjectID, w.ID)
+			return disableWebhook(t, w.ID)
 		}
 		return exec(t.Conn, "setWebhookStatus", w.ID, string(status))
 	})
+	if err == nil && status == phone.WebhookDisabled {
+		err = s.Settle(ctx, w.ID)
+	}
 	return w, err
 }
 
-// disableWebhook stops a webhook and ends what is pending of it.
-func disableWebhook(t *tx, projectID, id string) error {
+// SetFailing notes since when a webhook's endpoint has failed; zero for "it does
+// not". A start of the server begins with that knowledge.
+func (s *Store) SetFailing(ctx context.Context, id string, since time.Time) error {
+	return s.writeHot(ctx, func(t *tx) error { return exec(t.Conn, "setFailing", id, micros(since)) })
+}
+
+// DisableFailing disables a webhook whose endpoint has failed since a time. It
+// does nothing where the webhook was set anew, or has worked, meanwhile.
+func (s *Store) DisableFailing(ctx context.Context, id string, since time.Time) error {
+	err := s.write(ctx, func(t *tx) error {
+		w, err := webhookByID(t.Conn, id)
+		if err != nil || w == nil || w.Status == phone.WebhookDisabled || micros(w.FailingSince) != micros(since) {
+			return err
+		}
+		return disableWebhook(t, id)
+	})
+	if err == nil {
+		err = s.Settle(ctx, id)
+	}
+	return err
+}
+
+// disableWebhook stops a webhook. Settle ends what is pending of it.
+func disableWebhook(t *tx, id string) error {
 	if err := exec(t.Conn, "setWebhookStatus", id, string(phone.WebhookDisabled)); err != nil {
 		return err
 	}
-	if err := t.countMoved(projectID, phone.Failed, "countPending", id, ""); err != nil {
-		return err
-	}
-	return exec(t.Conn, "failPending", id, phone.ErrorWebhookDisabled)
+	return unsettle(t, id)
 }
 
-// countMoved counts the pending deliveries that a query groups as moved to another state.
-func (t *tx) countMoved(projectID string, to phone.DeliveryStatus, name string, values ...any) error {
-	return each(t.Conn, name, func(r *row) error {
-		event, hour := r.text(), r.int64()
-		t.count(projectID, hour*microsPerHour, event, phone.Pending, to, r.int())
-		return nil
-	}, values...)
+// unsettle takes everything pending of a webhook out of the dispatcher's hands,
+// and marks it as left to settle.
+func unsettle(t *tx, id string) error {
+	if err := exec(t.Conn, "takeBackFrom", id, t.run); err != nil {
+		return err
+	}
+	return exec(t.Conn, "setSettling", id, 1)
 }
 
 // DeleteWebhook removes a webhook and settles what is pending of it by the
-// routing rule. inFlight names its deliveries whose first attempt is under way:
-// the dispatcher knows, the store cannot.
+// routing rule. inFlight names its deliveries whose attempt is under way: the
+// dispatcher knows, the store cannot.
 func (s *Store) DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error {
-	return s.write(ctx, func(t *tx) error {
+	var id string
+	err := s.write(ctx, func(t *tx) error {
 		w, err := webhookOf(t.Conn, projectID, agentID)
 		if err != nil {
 			return err
@@ -134,54 +157,135 @@ func (s *Store) DeleteWebhook(ctx context.Context, projectID, agentID string, at
 		if w == nil {
 			return phone.Errorf(phone.NotFound, "no webhook is set here, so there is none to delete")
 		}
+		id = w.ID
 		return deleteWebhook(t, *w, at, inFlight)
 	})
+	if err != nil {
+		return err
+	}
+	return s.Settle(ctx, id)
 }
 
+// deleteWebhook removes a webhook, and ends what is under way of it. What the
+// dispatcher held besides was surely not sent: it is settled with the rest.
 func deleteWebhook(t *tx, w phone.Webhook, at time.Time, inFlight []string) error {
 	if err := exec(t.Conn, "deleteWebhook", w.ID, micros(at)); err != nil {
 		return err
 	}
-	ids, err := json.Marshal(append([]string{}, inFlight...))
-	if err != nil {
+	if err := unsettle(t, w.ID); err != nil {
 		return err
 	}
-	if err := t.countMoved(w.ProjectID, phone.Failed, "countSent", w.ID, t.run, string(ids)); err != nil {
-		return err
-	}
-	sent := phone.AfterWebhookDeleted(true, nil, nil)
-	if err := exec(t.Conn, "failSent", w.ID, t.run, string(ids), sent.Error); err != nil {
-		return err
-	}
-	return rebind(t, w)
-}
-
-// rebind gives what is still pending of a deleted webhook, and was never sent,
-// to where the rule says today. The rule depends on the agent alone.
-func rebind(t *tx, w phone.Webhook) error {
-	var agents []string
-	err := each(t.Conn, "agentsPending", func(r *row) error {
-		agents = append(agents, r.text())
-		return nil
-	}, w.ID)
-	if err != nil {
-		return err
-	}
-	for _, agentID := range agents {
-		own, def, err := candidates(t.Conn, w.ProjectID, agentID)
+	for _, id := range inFlight {
+		j, err := jobByID(t.Conn, w.ProjectID, id)
+		if phone.CodeOf(err) == phone.NotFound || err == nil && (j.status != phone.Pending || j.WebhookID != w.ID) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		b := phone.AfterWebhookDeleted(false, own, def)
-		if err := t.countMoved(w.ProjectID, b.Status, "countPending", w.ID, agentID); err != nil {
-			return err
-		}
-		to, limit := target(b)
-		if err := exec(t.Conn, "bindPending", w.ID, agentID, to, limit, string(b.Status), b.Error); err != nil {
+		p := pending{id: j.DeliveryID, agentID: j.AgentID, eventType: string(j.EventType), createdAt: micros(j.CreatedAt)}
+		if err := p.settle(t, w.ProjectID, w.ID, phone.AfterWebhookDeleted(true, nil, nil)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// settleSlice is how many deliveries one transaction settles: others write in between.
+const settleSlice = 1000
+
+// Settle ends or binds anew what is pending of a webhook that is gone or
+// disabled. After a crash it is called again for what SettleAll finds.
+func (s *Store) Settle(ctx context.Context, webhookID string) error {
+	for {
+		done := false
+		err := s.writeHot(ctx, func(t *tx) error {
+			var err error
+			done, err = settle(t, webhookID)
+			return err
+		})
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+// SettleAll finishes what an earlier run of the server began to settle.
+func (s *Store) SettleAll(ctx context.Context) error {
+	var ids []string
+	err := s.read(ctx, func(c *sqlite.Conn) error {
+		return each(c, "allSettling", func(r *row) error { ids = append(ids, r.text()); return nil })
+	})
+	for _, id := range ids {
+		if err == nil {
+			err = s.Settle(ctx, id)
+		}
+	}
+	return err
+}
+
+// settle settles one slice, and says whether it was the last.
+func settle(t *tx, webhookID string) (done bool, err error) {
+	var projectID string
+	var gone bool
+	found, err := one(t.Conn, "settling", func(r *row) { projectID, gone = r.text(), r.bool() }, webhookID)
+	if err != nil || !found {
+		return true, err
+	}
+	var all []pending
+	err = each(t.Conn, "pendingOf", func(r *row) error {
+		all = append(all, pending{id: r.text(), agentID: r.text(), eventType: r.text(), createdAt: r.int64(), sent: r.int() > 0 || r.int64() != 0})
+		return nil
+	}, webhookID, settleSlice)
+	if err != nil {
+		return false, err
+	}
+	// The rule depends on the agent alone.
+	bindings := map[string]phone.Binding{}
+	for _, p := range all {
+		b := phone.Binding{Status: phone.Failed, Error: phone.ErrorWebhookDisabled}
+		if gone && p.sent {
+			b = phone.AfterWebhookDeleted(true, nil, nil)
+		} else if gone {
+			known := false
+			if b, known = bindings[p.agentID]; !known {
+				own, def, err := candidates(t.Conn, projectID, p.agentID)
+				if err != nil {
+					return false, err
+				}
+				b = phone.AfterWebhookDeleted(false, own, def)
+				bindings[p.agentID] = b
+			}
+		}
+		if err := p.settle(t, projectID, webhookID, b); err != nil {
+			return false, err
+		}
+	}
+	if len(all) == settleSlice {
+		return false, nil
+	}
+	return true, exec(t.Conn, "setSettling", webhookID, 0)
+}
+
+// pending is what settling looks at of a delivery.
+type pending struct {
+	id, agentID, eventType string
+	createdAt              int64
+	sent                   bool // it may have been
+}
+
+// settle ends a pending delivery where it was bound, or binds it anew.
+func (p pending) settle(t *tx, projectID, webhookID string, b phone.Binding) error {
+	next := int64(0)
+	if b.Status == phone.Pending {
+		next = p.createdAt
+	}
+	if b.Status == phone.Failed && b.Webhook == nil {
+		b.Webhook = &phone.Webhook{ID: webhookID}
+	}
+	to, limit := target(b)
+	t.count(projectID, p.createdAt, p.eventType, phone.Pending, b.Status, 1)
+	return exec(t.Conn, "settle", p.id, to, limit, string(b.Status), b.Error, next)
 }
 
 // candidates reads the two rows the routing rule looks at.

@@ -12,6 +12,7 @@ import (
 // write is one caller's change, waiting for its turn.
 type write struct {
 	do   func(*tx) error
+	hot  bool // it keeps the cache true by itself
 	done chan error
 }
 
@@ -20,7 +21,8 @@ type write struct {
 type tx struct {
 	*sqlite.Conn
 	run    int64
-	counts []countChange
+	cache  *cache
+	counts counter
 }
 
 // errBusy is what a caller gets when too many writes wait already.
@@ -34,7 +36,16 @@ func errBusy() error {
 // run twice, and its transaction may fail after it, so it must have no effect but
 // through its tx. Where it returns an *phone.Error it must have written nothing.
 func (s *Store) write(ctx context.Context, do func(*tx) error) error {
-	w := &write{do: do, done: make(chan error, 1)}
+	return s.queue(ctx, &write{do: do, done: make(chan error, 1)})
+}
+
+// writeHot is write for a change that leaves the writer's cache true, of which
+// there are many in a second.
+func (s *Store) writeHot(ctx context.Context, do func(*tx) error) error {
+	return s.queue(ctx, &write{do: do, hot: true, done: make(chan error, 1)})
+}
+
+func (s *Store) queue(ctx context.Context, w *write) error {
 	select {
 	case <-s.closing:
 		return unavailable(errors.New("the store is closing"))
@@ -121,23 +132,26 @@ func (s *Store) try(conn *sqlite.Conn, group []*write, results []error) (err err
 		return err
 	}
 	defer func() {
+		if err == nil {
+			return
+		}
+		s.cache.clear()
 		// SQLite may have given the transaction up by itself (disk full, I/O error).
-		if err != nil && !conn.AutocommitEnabled() {
+		if !conn.AutocommitEnabled() {
 			_ = exec(conn, "rollback")
 		}
 	}()
-	counts := counter{}
+	t := &tx{Conn: conn, run: s.run, cache: s.cache, counts: counter{}}
 	for i, w := range group {
-		t := &tx{Conn: conn, run: s.run}
 		results[i] = w.do(t)
-		switch {
-		case results[i] == nil:
-			counts.add(t.counts)
-		case phone.CodeOf(results[i]) == "":
+		if !w.hot {
+			s.cache.clear()
+		}
+		if results[i] != nil && phone.CodeOf(results[i]) == "" {
 			return results[i]
 		}
 	}
-	if err := counts.flush(conn); err != nil {
+	if err := t.counts.flush(conn); err != nil {
 		return err
 	}
 	return exec(conn, "commit")

@@ -5,6 +5,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,10 +26,16 @@ type Store interface {
 	SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
 	SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error)
 	DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error
-	Due(ctx context.Context, webhookID string, now time.Time, holding []string, limit int) (store.Batch, error)
-	HandBack(ctx context.Context, ids []string) error
+	Due(ctx context.Context, webhookID string, now time.Time, limit int, strict bool) (store.Batch, error)
+	HandBack(ctx context.Context, jobs []*phone.Job) error
+	Hurry(ctx context.Context, webhookID string, now time.Time) error
+	SetFailing(ctx context.Context, webhookID string, since time.Time) error
+	DisableFailing(ctx context.Context, webhookID string, since time.Time) error
+	Settle(ctx context.Context, webhookID string) error
+	SettleAll(ctx context.Context) error
+	Prune(ctx context.Context, before time.Time, after string) (string, error)
+	Webhook(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
 	Content(ctx context.Context, deliveryID string) (phone.Content, error)
-	History(ctx context.Context, e phone.Event, limit int) ([]phone.Message, error)
 	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
 	Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (phone.Job, error)
 	RetryAll(ctx context.Context, f store.DeliveryFilter, now time.Time, attempts int) (int, []string, error)
@@ -56,6 +63,10 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store) {
 		{"RoundsOfAttempts", rounds},
 		{"GoneDisables", gone},
 		{"DueComesInOrder", due},
+		{"StrictOrder", strict},
+		{"FailingEndpoints", failing},
+		{"SettlesInSlices", settlesInSlices},
+		{"Prunes", prunes},
 		{"CountersAgreeWithTheLog", counters},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -238,8 +249,7 @@ func history(b *bench) {
 	c, err := b.Content(b.Context(), a.DeliveryID)
 	b.must(err)
 	fresh := b.accept("four", true)
-	held, err := b.History(b.Context(), *fresh.Job.Event, fresh.Job.ContextLimit)
-	b.must(err)
+	held := fresh.Job.History
 	read, err := b.Content(b.Context(), fresh.DeliveryID)
 	b.must(err)
 	if fmt.Sprintf("%+v", held) != fmt.Sprintf("%+v", read.History) || fmt.Sprintf("%+v", *fresh.Job.Event) != fmt.Sprintf("%+v", read.Event) || len(held) != 3 {
@@ -275,7 +285,7 @@ func handedAndDeleted(b *bench) {
 func crashed(b *bench) {
 	def, own := b.hook(""), b.hook(b.agent)
 	handed, spilled, back := b.accept("handed", true), b.accept("spilled", false), b.accept("handed back", true)
-	b.must(b.HandBack(b.Context(), []string{back.DeliveryID}))
+	b.must(b.HandBack(b.Context(), []*phone.Job{back.Job}))
 	b.restart()
 	b.must(b.DeleteWebhook(b.Context(), b.project, b.agent, b.now, nil))
 	b.expect(handed.DeliveryID, phone.Failed, own.ID, phone.ErrorWebhookDeleted)
@@ -340,6 +350,7 @@ func gone(b *bench) {
 		Attempt: phone.Attempt{ID: "att_1", DeliveryID: a.DeliveryID, URL: w.URL, HTTPStatus: 410, Error: "answered 410 Gone", SentAt: b.now}}
 	_, err := b.Record(b.Context(), []*phone.Result{r})
 	b.must(err)
+	b.must(b.Settle(b.Context(), w.ID))
 	b.expect(a.DeliveryID, phone.Failed, w.ID, "answered 410 Gone")
 	b.expect(behind.DeliveryID, phone.Failed, w.ID, phone.ErrorWebhookDisabled)
 	late := b.accept("z", true)
@@ -363,18 +374,160 @@ func due(b *bench) {
 	}
 	later := b.accept("later", true)
 	b.result(later.Job, phone.Pending) // due in a minute
-	batch, err := b.Due(b.Context(), w.ID, b.now, want[:1], 3)
+	take := func(at time.Time, limit int) ([]string, store.Batch) {
+		batch, err := b.Due(b.Context(), w.ID, at, limit, false)
+		b.must(err)
+		return ids(batch.Jobs), batch
+	}
+	got, batch := take(b.now, 3)
+	if !slices.Equal(got, want[:3]) || !batch.More || !batch.NextDue.Equal(b.now.Add(time.Minute)) {
+		b.Errorf("%v, want %v; %+v", got, want[:3], batch)
+	}
+	if got, _ := take(b.now, 10); !slices.Equal(got, want[3:]) {
+		b.Errorf("what is held is handed out again, or the rest is not: %v", got)
+	}
+	b.must(b.HandBack(b.Context(), batch.Jobs[1:2]))
+	b.must(b.HandBack(b.Context(), batch.Jobs[1:2])) // twice does nothing more
+	got, batch = take(b.now.Add(time.Hour), 10)
+	if !slices.Equal(got, []string{want[1], later.DeliveryID}) || batch.Jobs[1].Attempts != 1 || batch.More || !batch.NextDue.IsZero() {
+		b.Errorf("%v %+v", got, batch)
+	}
+	b.restart()
+	if got, _ := take(b.now.Add(time.Hour), 10); len(got) != 6 {
+		b.Errorf("after a crash %d of 6 are due", len(got))
+	}
+}
+
+func ids(jobs []*phone.Job) (out []string) {
+	for _, j := range jobs {
+		out = append(out, j.DeliveryID)
+	}
+	return out
+}
+
+// In strict order nothing passes a delivery of its conversation that waits.
+func strict(b *bench) {
+	w := b.hook("")
+	head, next, last := b.accept("head", true), b.accept("next", false), b.accept("last", false)
+	b.result(head.Job, phone.Pending) // due in a minute
+	due := b.now.Add(time.Minute)
+	batch, err := b.Due(b.Context(), w.ID, b.now, 10, true)
 	b.must(err)
-	var got []string
-	for _, j := range batch.Jobs {
-		got = append(got, j.DeliveryID)
+	if len(batch.Jobs) != 0 || !b.state(next.DeliveryID).NextAttemptAt.Equal(due) {
+		b.Errorf("%v; it waits until %s, the one before it until %s", ids(batch.Jobs), b.state(next.DeliveryID).NextAttemptAt, due)
 	}
-	if fmt.Sprint(got) != fmt.Sprint(want[1:4]) || !batch.More || !batch.NextDue.Equal(b.now.Add(time.Minute)) {
-		b.Errorf("%v, want %v; %+v", got, want[1:4], batch)
+	if batch, err = b.Due(b.Context(), w.ID, due, 10, true); err != nil || !slices.Equal(ids(batch.Jobs), []string{head.DeliveryID, next.DeliveryID, last.DeliveryID}) {
+		b.Errorf("%v %v", ids(batch.Jobs), err)
 	}
-	batch, err = b.Due(b.Context(), w.ID, b.now.Add(time.Hour), want, 10)
-	if err != nil || len(batch.Jobs) != 1 || batch.Jobs[0].Attempts != 1 || batch.More || !batch.NextDue.IsZero() {
-		b.Errorf("%+v %v", batch, err)
+	b.must(b.HandBack(b.Context(), batch.Jobs[1:]))
+	b.result(batch.Jobs[0], phone.Success)
+	if batch, err = b.Due(b.Context(), w.ID, b.now, 10, true); err != nil || len(batch.Jobs) != 2 {
+		b.Errorf("the one before has ended: %v %v", ids(batch.Jobs), err)
+	}
+}
+
+// A probe spends no attempt; when the endpoint is back everything is due, oldest first.
+func failing(b *bench) {
+	w := b.hook("")
+	first, second := b.accept("first", true), b.accept("second", false)
+	since := b.now
+	b.must(b.SetFailing(b.Context(), w.ID, since))
+	if got, err := b.Webhook(b.Context(), b.project, ""); err != nil || !got.FailingSince.Equal(since) {
+		b.Error(got, err)
+	}
+	_, err := b.Record(b.Context(), []*phone.Result{{Job: first.Job, Probe: true, Status: phone.Pending, NextAttemptAt: first.Job.CreatedAt,
+		Attempt: phone.Attempt{ID: "att_p", DeliveryID: first.DeliveryID, SentAt: b.now, Error: "refused"}, Body: []byte("{}")}})
+	b.must(err)
+	batch, err := b.Due(b.Context(), w.ID, b.now, 1, false)
+	b.must(err)
+	if j := batch.Jobs[0]; j.DeliveryID != first.DeliveryID || j.Attempts != 1 || j.RoundAttempts != 0 {
+		b.Errorf("after a probe: %+v", j)
+	}
+	b.result(batch.Jobs[0], phone.Pending)
+	b.must(b.Hurry(b.Context(), w.ID, b.now))
+	if batch, err = b.Due(b.Context(), w.ID, b.now, 10, false); err != nil || !slices.Equal(ids(batch.Jobs), []string{first.DeliveryID, second.DeliveryID}) {
+		b.Errorf("%v %v", ids(batch.Jobs), err)
+	}
+	b.must(b.DisableFailing(b.Context(), w.ID, since.Add(time.Second)))
+	b.expect(second.DeliveryID, phone.Pending, w.ID, "")
+	b.must(b.DisableFailing(b.Context(), w.ID, since))
+	b.expect(second.DeliveryID, phone.Failed, w.ID, phone.ErrorWebhookDisabled)
+	if again := b.hook(""); !again.FailingSince.IsZero() || again.Status != phone.WebhookActive {
+		b.Errorf("set anew: %+v", again)
+	}
+}
+
+// More than one transaction settles is settled all the same.
+func settlesInSlices(b *bench) {
+	own := b.hook(b.agent)
+	var all []phone.Accepted
+	for range 3 {
+		events := make([]*phone.NewEvent, 500)
+		for i := range events {
+			events[i] = b.event("x")
+		}
+		all = append(all, b.Accept(b.Context(), events, &room{})...)
+	}
+	def := b.hook("")
+	b.must(b.DeleteWebhook(b.Context(), b.project, b.agent, b.now, nil))
+	for _, i := range []int{0, 999, 1000, 1499} {
+		b.expect(all[i].DeliveryID, phone.Pending, def.ID, "")
+	}
+	if c, err := b.Totals(b.Context(), b.project); err != nil || c.Pending != 1500 {
+		b.Error(c, err)
+	}
+	if batch, err := b.Due(b.Context(), own.ID, b.now, 1, false); err != nil || len(batch.Jobs) != 0 {
+		b.Error("something is left at the old webhook", err)
+	}
+	b.must(b.SettleAll(b.Context()))
+}
+
+// Old deliveries go, what is pending and the counters stay.
+func prunes(b *bench) {
+	b.hook("")
+	b.now = time.Now().UTC().Truncate(time.Millisecond) // ids carry the real time
+	var done []phone.Accepted
+	for i := range 450 {
+		a := b.accept(fmt.Sprint(i), true)
+		if i%2 == 0 {
+			b.result(a.Job, phone.Success)
+		}
+		done = append(done, a)
+	}
+	out := b.event("said by the agent")
+	out.Direction = phone.Outbound
+	b.must(b.Accept(b.Context(), []*phone.NewEvent{out}, &room{})[0].Err)
+	before, err := b.Totals(b.Context(), b.project)
+	b.must(err)
+	prune := func(cut time.Time) {
+		after, slices := "", 0
+		for {
+			next, err := b.Prune(b.Context(), cut, after)
+			b.must(err)
+			if after = next; next == "" {
+				break
+			}
+			if slices++; slices > 100 {
+				b.Fatal("pruning does not end")
+			}
+		}
+	}
+	prune(time.Now().Add(-time.Hour))
+	if d := b.state(done[0].DeliveryID); d.Attempts != 1 || len(d.Log) != 1 {
+		b.Errorf("a young one was dropped: %+v", d)
+	}
+	prune(time.Now().Add(time.Hour))
+	for i, a := range done {
+		_, err := b.Delivery(b.Context(), b.project, a.DeliveryID)
+		if gone := phone.CodeOf(err) == phone.NotFound; gone != (i%2 == 0) {
+			b.Fatalf("delivery %d: %v", i, err)
+		}
+	}
+	if after, err := b.Totals(b.Context(), b.project); err != nil || after != before {
+		b.Errorf("%+v, before %+v, %v", after, before, err)
+	}
+	if next := b.accept("after it", true); len(next.Job.History) != 10 {
+		b.Errorf("a history of %d messages", len(next.Job.History))
 	}
 }
 

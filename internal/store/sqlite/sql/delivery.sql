@@ -1,37 +1,68 @@
 -- name: insertDelivery
-INSERT INTO deliveries (id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
-  context_limit, status, attempts, round, round_attempts, handed, next_attempt_at, last_attempt_at, ended, test, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 1, ?11, ?12, ?13, 0, ?14, ?15, ?16)
+INSERT INTO deliveries (id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel, direction,
+  context_limit, history_before, status, attempts, round, round_attempts, handed, next_attempt_at, last_attempt_at, ended,
+  test, created_at, data, state)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 1, ?13, ?14, ?15, 0, ?16, ?17, ?18, ?19, ?20)
+
+-- name: content
+SELECT context_limit, body, project_id, agent_id, event_type, channel, direction, conversation_id, message_id,
+  data, state, history_before, created_at
+FROM deliveries WHERE id = ?1
 
 -- name: job
 SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
-  attempts, round_attempts, round, created_at, status, next_attempt_at, handed
+  attempts, round_attempts, round, created_at, status
 FROM deliveries WHERE id = ?1
 
 -- name: due
--- served by deliveries_due; ?3 is a JSON array of ids the caller holds already
+-- served by deliveries_due
 SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
-  attempts, round_attempts, round, created_at, status, next_attempt_at, handed
+  attempts, round_attempts, round, created_at, status
 FROM deliveries
-WHERE status = 'pending' AND webhook_id = ?1 AND next_attempt_at <= ?2
-  AND id NOT IN (SELECT value FROM json_each(?3))
-ORDER BY next_attempt_at, id LIMIT (?4 + 0)
+WHERE webhook_id = ?1 AND next_attempt_at > 0 AND next_attempt_at <= ?2
+ORDER BY next_attempt_at, id LIMIT (?3 + 0)
 
--- name: hand
-UPDATE deliveries SET handed = ?2 WHERE id = ?1
+-- name: hold
+UPDATE deliveries SET handed = ?2, next_attempt_at = 0 WHERE id = ?1
+
+-- name: blockedUntil
+-- served by deliveries_waiting: whether an earlier delivery of the conversation waits for its next attempt
+SELECT next_attempt_at FROM deliveries
+WHERE conversation_id = ?1 AND id < ?2 AND next_attempt_at > ?3 AND webhook_id = ?4
+ORDER BY id LIMIT 1
+
+-- name: defer
+UPDATE deliveries SET next_attempt_at = ?2 WHERE id = ?1
 
 -- name: handBack
--- a delivery that was held but never sent
-UPDATE deliveries SET handed = 0 WHERE id = ?1 AND handed = ?2 AND attempts = 0 AND status = 'pending'
+-- what was held and did not start; ?3 is the round it was held in, so that nothing that moved on is touched
+UPDATE deliveries SET next_attempt_at = created_at, handed = iif(attempts = 0, 0, handed)
+WHERE id = ?1 AND webhook_id = ?2 AND round = ?3 AND handed = ?4 AND status = 'pending' AND next_attempt_at = 0
+
+-- name: takeBack
+-- served by deliveries_held: whatever an earlier run of the server held
+UPDATE deliveries SET next_attempt_at = created_at WHERE status = 'pending' AND next_attempt_at = 0
+
+-- name: takeBackFrom
+-- served by deliveries_held: what the dispatcher held of one webhook, and has dropped
+UPDATE deliveries SET next_attempt_at = created_at, handed = iif(attempts = 0 AND handed = ?2, 0, handed)
+WHERE status = 'pending' AND next_attempt_at = 0 AND webhook_id = (?1 || '')
 
 -- name: nextDue
 -- served by deliveries_due
 SELECT next_attempt_at FROM deliveries
-WHERE status = 'pending' AND webhook_id = ?1 AND next_attempt_at > ?2
+WHERE webhook_id = ?1 AND next_attempt_at > ?2
 ORDER BY next_attempt_at LIMIT 1
 
+-- name: hurryAll
+-- served by deliveries_due: what waits for its next attempt is due at once, in its old order; a slice at a time
+UPDATE deliveries SET next_attempt_at = created_at WHERE id IN
+  (SELECT id FROM deliveries WHERE webhook_id = ?1 AND next_attempt_at > ?2 LIMIT 1000)
+RETURNING 1
+
 -- name: recordResult
-UPDATE deliveries SET status = ?3, attempts = attempts + 1, round_attempts = round_attempts + 1,
+-- ?7 is 0 for a probe, which spends no attempt
+UPDATE deliveries SET status = ?3, attempts = attempts + 1, round_attempts = round_attempts + ?7,
   last_attempt_at = ?4, next_attempt_at = ?5, ended = '', body = coalesce(body, ?6)
 WHERE id = ?1 AND round = ?2 AND status = 'pending'
 RETURNING attempts
@@ -54,43 +85,37 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 SELECT id, delivery_id, number, url, sent_at, duration_us, legacy, standard, http_status, error, response_body
 FROM attempts WHERE delivery_id = ?1 ORDER BY number
 
--- name: countSent
--- served by deliveries_due: pending deliveries of a webhook that may have been sent.
--- ?2 is the run, ?3 a JSON array of the ids whose first attempt is under way in it
-SELECT event_type, created_at / 3600000000, count(*) FROM deliveries
-WHERE webhook_id = ?1 AND status = 'pending'
-  AND (attempts > 0 OR handed NOT IN (0, ?2) OR id IN (SELECT value FROM json_each(?3)))
-GROUP BY 1, 2
+-- name: pendingOf
+-- served by deliveries_due, once nothing of the webhook is held; a slice at a time
+SELECT id, agent_id, event_type, created_at, attempts, handed FROM deliveries
+WHERE webhook_id = ?1 AND next_attempt_at > 0 LIMIT (?2 + 0)
 
--- name: failSent
-UPDATE deliveries SET status = 'failed', next_attempt_at = 0, ended = ?4
-WHERE webhook_id = ?1 AND status = 'pending'
-  AND (attempts > 0 OR handed NOT IN (0, ?2) OR id IN (SELECT value FROM json_each(?3)))
-
--- name: agentsPending
-SELECT DISTINCT agent_id FROM deliveries WHERE webhook_id = ?1 AND status = 'pending'
-
--- name: countPending
--- ?2 is an agent, or '' for all
-SELECT event_type, created_at / 3600000000, count(*) FROM deliveries
-WHERE webhook_id = ?1 AND status = 'pending' AND (?2 = '' OR agent_id = ?2)
-GROUP BY 1, 2
-
--- name: bindPending
--- binds what is pending of a webhook and an agent anew
-UPDATE deliveries SET webhook_id = ?3, context_limit = ?4, status = ?5, ended = ?6, handed = 0,
-  next_attempt_at = iif(?5 = 'pending', next_attempt_at, 0)
-WHERE webhook_id = ?1 AND status = 'pending' AND (?2 = '' OR agent_id = ?2)
-
--- name: failPending
-UPDATE deliveries SET status = 'failed', next_attempt_at = 0, ended = ?2
-WHERE webhook_id = ?1 AND status = 'pending'
+-- name: settle
+-- ends a pending delivery, or binds it anew
+UPDATE deliveries SET webhook_id = ?2, context_limit = iif(webhook_id = ?2, context_limit, ?3), status = ?4, ended = ?5,
+  next_attempt_at = ?6
+WHERE id = ?1
 
 -- name: hurry
-UPDATE deliveries SET next_attempt_at = ?2 WHERE id = ?1 AND status = 'pending'
+-- one that is held is on its way already
+UPDATE deliveries SET next_attempt_at = ?2 WHERE id = ?1 AND status = 'pending' AND next_attempt_at > 0
 
 -- name: replay
 -- the limit of history stays where an attempt was made: its bytes must not change
 UPDATE deliveries SET status = 'pending', webhook_id = ?2, context_limit = iif(attempts > 0, context_limit, ?3),
   round = round + 1, round_attempts = ?4, handed = 0, next_attempt_at = ?5, ended = ''
 WHERE id = ?1
+
+-- name: endedBefore
+-- served by the primary key: a slice of what has ended, and was made before ?1
+SELECT id FROM deliveries WHERE id > (?2 || '') AND id < (?1 || '') AND status <> 'pending' ORDER BY id LIMIT (?3 + 0)
+
+-- name: dropDelivery
+DELETE FROM deliveries WHERE id = ?1
+
+-- name: dropAttempts
+DELETE FROM attempts WHERE delivery_id = ?1
+
+-- name: dropEvents
+-- served by the primary key: a slice of the events that nobody is told of
+DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id < (?1 || '') LIMIT (?2 + 0)) RETURNING 1

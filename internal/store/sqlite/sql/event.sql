@@ -13,11 +13,3 @@ DELETE FROM idempotency WHERE (project_id, key) IN
 INSERT INTO events (id, project_id, agent_id, type, channel, direction, conversation_id, message_id,
   data, state, history_before, at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-
--- name: event
-SELECT id, project_id, agent_id, type, channel, direction, conversation_id, message_id,
-  data, state, history_before, at
-FROM events WHERE id = ?1
-
--- name: frozen
-SELECT context_limit, body FROM deliveries WHERE id = ?1

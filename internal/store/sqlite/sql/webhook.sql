@@ -1,29 +1,47 @@
 -- name: insertWebhook
-INSERT INTO webhooks (id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+INSERT INTO webhooks (id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
 
 -- name: updateWebhook
-UPDATE webhooks SET url = ?2, secret = ?3, status = ?4, context_limit = ?5, timeout_s = ?6, revision = ?7
+UPDATE webhooks SET url = ?2, secret = ?3, status = ?4, context_limit = ?5, timeout_s = ?6, revision = ?7,
+  ordering = ?8, rate_limit = ?9, failing_since = 0
 WHERE id = ?1
 
 -- name: webhook
 -- served by webhooks_live; for the expressions see the query history
-SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since
 FROM webhooks WHERE project_id = (?1 || '') AND agent_id = (?2 || '') AND deleted_at = 0
 
 -- name: webhookByID
-SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since
 FROM webhooks WHERE id = ?1 AND deleted_at = 0
 
 -- name: activeWebhooks
-SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since
 FROM webhooks WHERE deleted_at = 0 AND status = 'active'
 
 -- name: setWebhookStatus
-UPDATE webhooks SET status = ?2, revision = revision + 1 WHERE id = ?1 AND deleted_at = 0
+UPDATE webhooks SET status = ?2, failing_since = 0, revision = revision + 1 WHERE id = ?1 AND deleted_at = 0
 
 -- name: deleteWebhook
 UPDATE webhooks SET deleted_at = ?2, secret = '' WHERE id = ?1
 
 -- name: webhookURL
 SELECT url FROM webhooks WHERE id = ?1
+
+-- name: setFailing
+UPDATE webhooks SET failing_since = ?2 WHERE id = ?1 AND deleted_at = 0
+
+-- name: setSettling
+UPDATE webhooks SET settling = ?2 WHERE id = ?1
+
+-- name: settling
+-- of a webhook that is being settled: its project, and whether it is gone
+SELECT project_id, deleted_at > 0 FROM webhooks WHERE id = ?1 AND settling = 1
+
+-- name: allSettling
+SELECT id FROM webhooks WHERE settling = 1

@@ -1,0 +1,105 @@
+package sqlite
+
+import "switchhook.dev/switchhook/internal/phone"
+
+// cache is what the writer remembers of rows it would otherwise read for every
+// event. Only the writer's goroutine touches it, and only the writer changes the
+// rows (the file is locked to one process), so it is always true: a write that
+// may change such a row empties it, and so does a transaction that fails.
+type cache struct {
+	routes        generations[routeKey, *route]
+	conversations generations[conversationKey, *conversation]
+}
+
+// Sizes of the cache, in entries of one generation; there are two.
+const (
+	maxRoutes        = 10_000
+	maxConversations = 4_096
+)
+
+func newCache() *cache {
+	return &cache{
+		routes:        generations[routeKey, *route]{size: maxRoutes},
+		conversations: generations[conversationKey, *conversation]{size: maxConversations},
+	}
+}
+
+func (c *cache) clear() {
+	c.routes.clear()
+	c.conversations.clear()
+}
+
+// routeKey is what an event says about where it belongs. agentID is empty where
+// the number decides.
+type routeKey struct{ projectID, agentID, number string }
+
+// route is where such an event belongs, and which webhook it is bound to.
+type route struct {
+	number  phone.Number
+	agentID string
+	binding phone.Binding
+}
+
+type conversationKey struct{ numberID, participant string }
+
+// conversation is what the next event of a conversation needs to know.
+type conversation struct {
+	id      string
+	agentID string
+	state   []byte
+	count   int
+	lastAt  int64
+	preview string
+	// tail is the last messages, oldest first, without a gap. Jobs hold parts of
+	// it: what is in it never changes, it only grows, or is replaced.
+	tail []phone.Message
+}
+
+// maxTail is how many messages of a conversation stay in memory: what the largest
+// history needs. maxTailBody leaves long messages in the store.
+const (
+	maxTail     = phone.MaxContextLimit
+	maxTailBody = 1 << 10
+)
+
+func (c *conversation) add(m phone.Message) {
+	if len(m.Body) > maxTailBody {
+		c.tail = nil
+		return
+	}
+	if len(c.tail) >= 2*maxTail {
+		c.tail = append(make([]phone.Message, 0, 2*maxTail), c.tail[len(c.tail)-maxTail:]...)
+	}
+	c.tail = append(c.tail, m)
+}
+
+// generations is a map that forgets: what was not asked for while a whole
+// generation was filled is dropped.
+type generations[K comparable, V any] struct {
+	size         int
+	young, older map[K]V
+}
+
+func (g *generations[K, V]) get(k K) (v V, ok bool) {
+	if v, ok = g.young[k]; ok {
+		return v, true
+	}
+	if v, ok = g.older[k]; ok {
+		g.put(k, v)
+	}
+	return v, ok
+}
+
+func (g *generations[K, V]) put(k K, v V) {
+	if g.young == nil || len(g.young) >= g.size {
+		g.older, g.young = g.young, make(map[K]V, min(g.size, 64))
+	}
+	g.young[k] = v
+}
+
+func (g *generations[K, V]) drop(k K) {
+	delete(g.young, k)
+	delete(g.older, k)
+}
+
+func (g *generations[K, V]) clear() { g.young, g.older = nil, nil }
