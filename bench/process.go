@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a server or a ceiling, running.
+type process struct {
+	cmd     *exec.Cmd
+	url     string
+	started time.Time
+	log     *bytes.Buffer
+}
+
+var answersAt = regexp.MustCompile(`answers at (http://\S+)`)
+
+// start starts a program and waits until it says where it answers.
+func (b *bench) start(name string, args ...string) (*process, error) {
+	p := &process{cmd: exec.CommandContext(b.ctx, name, args...), log: &bytes.Buffer{}, started: time.Now()}
+	p.cmd.Stderr = p.log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if m := answersAt.FindStringSubmatch(lines.Text()); m != nil {
+			p.url = m[1]
+			return p, nil
+		}
+	}
+	_ = p.cmd.Wait()
+	return nil, fmt.Errorf("%s did not start: %s", name, p.log)
+}
+
+// stop ends it as an operator would, and waits for it.
+func (p *process) stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return p.cmd.Wait()
+}
+
+// usage is what a process has used of the machine so far.
+type usage struct {
+	cpu     time.Duration
+	written int64 // bytes handed to the disk
+}
+
+// usage reads /proc; on other systems it is zero, and shown as unknown.
+func (p *process) usage() (u usage) {
+	dir := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	if b, err := os.ReadFile(dir + "stat"); err == nil {
+		// Fields 14 and 15 of proc_pid_stat(5), counted behind the name's bracket, in ticks of 1/100 s.
+		if f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])); len(f) > 13 {
+			user, _ := strconv.ParseInt(f[11], 10, 64)
+			system, _ := strconv.ParseInt(f[12], 10, 64)
+			u.cpu = time.Duration(user+system) * 10 * time.Millisecond
+		}
+	}
+	u.written = procNumber(dir+"io", "write_bytes:")
+	return u
+}
+
+// resident is the resident memory in bytes.
+func (p *process) resident() int64 {
+	return procNumber(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid), "VmRSS:") << 10
+}
+
+// procNumber reads the number behind a name in a file of /proc; 0 where there is none.
+func procNumber(file, name string) int64 {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == name {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n
+		}
+	}
+	return 0
+}
