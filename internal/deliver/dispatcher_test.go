@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,9 +83,13 @@ func (l *ledger) Due(_ context.Context, id string, now time.Time, limit int, str
 	}
 	ids := []string{}
 	for d, j := range l.jobs {
+		if strict && !l.held[d] {
+			l.deferBlocked(j)
+		}
+	}
+	for d, j := range l.jobs {
 		switch {
 		case j.WebhookID != id || l.held[d]:
-		case strict && l.blocked(j, now):
 		case l.due[d].After(now):
 			if b.NextDue.IsZero() || l.due[d].Before(b.NextDue) {
 				b.NextDue = l.due[d]
@@ -108,13 +114,13 @@ func (l *ledger) Due(_ context.Context, id string, now time.Time, limit int, str
 	return b, nil
 }
 
-func (l *ledger) blocked(j *phone.Job, now time.Time) bool {
+// deferBlocked puts a job behind those of its conversation that wait.
+func (l *ledger) deferBlocked(j *phone.Job) {
 	for d, other := range l.jobs {
-		if other.ConversationID == j.ConversationID && d < j.DeliveryID && !l.held[d] && l.due[d].After(now) {
-			return true
+		if other.ConversationID == j.ConversationID && d < j.DeliveryID && !l.held[d] && l.due[d].After(l.due[j.DeliveryID]) {
+			l.due[j.DeliveryID] = l.due[d]
 		}
 	}
-	return false
 }
 
 func (l *ledger) HandBack(_ context.Context, jobs []*phone.Job) error {
@@ -205,6 +211,7 @@ type network struct {
 	open   map[string]int // requests under way, by host
 	most   map[string]int
 	answer func(host, id string) (int, time.Duration)
+	refuse func() bool // says that no connection can be made; may be nil
 }
 
 func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -216,6 +223,9 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	n.most[host] = max(n.most[host], n.open[host])
 	n.mu.Unlock()
 	defer func() { n.mu.Lock(); n.open[host]--; n.mu.Unlock() }()
+	if n.refuse != nil && n.refuse() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
 	status, delay := n.answer(host, id)
 	select {
 	case <-time.After(delay):
@@ -235,10 +245,12 @@ func run(t *testing.T, l *ledger, n *network, test func(*testing.T, *Dispatcher)
 		if err := d.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		defer func() {
+			if err := d.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
 		test(t, d)
-		if err := d.Stop(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 	})
 }
 

@@ -225,6 +225,7 @@ func (a *acceptance) lookBack() error {
 		return nil
 	}
 	need := min(a.route.binding.Webhook.ContextLimit, a.before)
+	c.need = need
 	if len(c.tail) < need {
 		tail, err := history(a.Conn, phone.Event{ConversationID: c.id, HistoryBefore: int64(a.before) + 1}, need)
 		if err != nil {

@@ -14,7 +14,7 @@ type cache struct {
 // Sizes of the cache, in entries of one generation; there are two.
 const (
 	maxRoutes        = 10_000
-	maxConversations = 4_096
+	maxConversations = 2_048
 )
 
 func newCache() *cache {
@@ -53,12 +53,13 @@ type conversation struct {
 	// tail is the last messages, oldest first, without a gap. Jobs hold parts of
 	// it: what is in it never changes, it only grows, or is replaced.
 	tail []phone.Message
+	need int // how long the last history was that somebody asked for
 }
 
-// maxTail is how many messages of a conversation stay in memory: what the largest
-// history needs. maxTailBody leaves long messages in the store.
+// minTail is how many messages of a conversation stay in memory, or more where
+// its history is longer. maxTailBody leaves long messages in the store.
 const (
-	maxTail     = phone.MaxContextLimit
+	minTail     = phone.DefaultContextLimit
 	maxTailBody = 1 << 10
 )
 
@@ -67,8 +68,8 @@ func (c *conversation) add(m phone.Message) {
 		c.tail = nil
 		return
 	}
-	if len(c.tail) >= 2*maxTail {
-		c.tail = append(make([]phone.Message, 0, 2*maxTail), c.tail[len(c.tail)-maxTail:]...)
+	if keep := max(minTail, c.need); len(c.tail) >= 2*keep {
+		c.tail = append(make([]phone.Message, 0, 2*keep), c.tail[len(c.tail)-keep:]...)
 	}
 	c.tail = append(c.tail, m)
 }

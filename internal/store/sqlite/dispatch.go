@@ -22,20 +22,24 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 		if settling, err := one(t.Conn, "settling", func(*row) {}, webhookID); err != nil || settling {
 			return err
 		}
-		err := each(t.Conn, "due", func(r *row) error {
-			j := readJob(r)
-			j.Handed = true
-			b.Jobs = append(b.Jobs, &j.Job)
-			return nil
-		}, webhookID, micros(now), limit)
+		var rows []jobRow
+		err := each(t.Conn, "due", func(r *row) error { rows = append(rows, readJob(r)); return nil }, webhookID, micros(now), limit)
 		if err != nil {
 			return err
 		}
-		b.More = len(b.Jobs) == limit
+		b.More = len(rows) == limit
 		if strict {
-			if b.Jobs, err = deferBlocked(t, webhookID, now, b.Jobs); err != nil {
+			free, err := deferBlocked(t, webhookID, rows)
+			if err != nil {
 				return err
 			}
+			// What was made to wait may wait for one that is due itself.
+			b.More = b.More || len(free) < len(rows)
+			rows = free
+		}
+		for i := range rows {
+			rows[i].Handed = true
+			b.Jobs = append(b.Jobs, &rows[i].Job)
 		}
 		for _, j := range b.Jobs {
 			if err := exec(t.Conn, "hold", j.DeliveryID, t.run); err != nil {
@@ -48,13 +52,13 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 	return b, err
 }
 
-// deferBlocked makes what follows a waiting delivery of its conversation wait
-// with it, and returns the rest.
-func deferBlocked(t *tx, webhookID string, now time.Time, jobs []*phone.Job) (free []*phone.Job, err error) {
-	for _, j := range jobs {
+// deferBlocked puts what follows a waiting delivery of its conversation behind
+// it, and returns the rest.
+func deferBlocked(t *tx, webhookID string, rows []jobRow) (free []jobRow, err error) {
+	for _, j := range rows {
 		until := int64(0)
 		if j.ConversationID != "" {
-			_, err := one(t.Conn, "blockedUntil", func(r *row) { until = r.int64() }, j.ConversationID, j.DeliveryID, micros(now), webhookID)
+			_, err := one(t.Conn, "blockedUntil", func(r *row) { until = r.int64() }, j.ConversationID, j.DeliveryID, j.next, webhookID)
 			if err != nil {
 				return nil, err
 			}

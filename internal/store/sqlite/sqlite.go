@@ -82,7 +82,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	s.reads, err = sqlitex.NewPool(path, sqlitex.PoolOptions{
 		Flags:       sqlite.OpenReadOnly | sqlite.OpenWAL,
 		PoolSize:    readers,
-		PrepareConn: func(c *sqlite.Conn) error { return pragma(c, "cache_size=-4096") },
+		PrepareConn: func(c *sqlite.Conn) error { return pragma(c, "cache_size=-2048") },
 	})
 	if err != nil {
 		_ = conn.Close()

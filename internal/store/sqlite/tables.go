@@ -68,6 +68,7 @@ func readWebhook(r *row) phone.Webhook {
 type jobRow struct {
 	phone.Job
 	status phone.DeliveryStatus
+	next   int64
 }
 
 func readJob(r *row) jobRow {
@@ -77,7 +78,7 @@ func readJob(r *row) jobRow {
 		Channel: phone.Channel(r.text()), Attempts: r.int(), RoundAttempts: r.int(), Round: r.int(),
 		CreatedAt: fromMicros(r.int64()),
 	}}
-	j.status = phone.DeliveryStatus(r.text())
+	j.status, j.next = phone.DeliveryStatus(r.text()), r.int64()
 	return j
 }
 

@@ -1,5 +1,5 @@
 -- name: touchConversation
--- served by conversations_by_pair; ?9 is 1 where the event adds a message
+-- kept to one by conversations_by_pair; ?9 is 1 where the event adds a message
 INSERT INTO conversations (id, project_id, agent_id, number_id, phone_number, participant,
   message_count, last_at, last_preview, created_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?9, ?7, ?8, ?7)

@@ -11,13 +11,13 @@ FROM deliveries WHERE id = ?1
 
 -- name: job
 SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
-  attempts, round_attempts, round, created_at, status
+  attempts, round_attempts, round, created_at, status, next_attempt_at
 FROM deliveries WHERE id = ?1
 
 -- name: due
 -- served by deliveries_due
 SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
-  attempts, round_attempts, round, created_at, status
+  attempts, round_attempts, round, created_at, status, next_attempt_at
 FROM deliveries
 WHERE webhook_id = ?1 AND next_attempt_at > 0 AND next_attempt_at <= ?2
 ORDER BY next_attempt_at, id LIMIT (?3 + 0)
@@ -26,9 +26,9 @@ ORDER BY next_attempt_at, id LIMIT (?3 + 0)
 UPDATE deliveries SET handed = ?2, next_attempt_at = 0 WHERE id = ?1
 
 -- name: blockedUntil
--- served by deliveries_waiting: whether an earlier delivery of the conversation waits for its next attempt
+-- served by deliveries_waiting: whether an earlier delivery of the conversation is due later than at ?3
 SELECT next_attempt_at FROM deliveries
-WHERE conversation_id = ?1 AND id < ?2 AND next_attempt_at > ?3 AND webhook_id = ?4
+WHERE conversation_id = ?1 AND id < ?2 AND next_attempt_at > 0 AND next_attempt_at > ?3 AND webhook_id = ?4
 ORDER BY id LIMIT 1
 
 -- name: defer
@@ -51,13 +51,13 @@ WHERE status = 'pending' AND next_attempt_at = 0 AND webhook_id = (?1 || '')
 -- name: nextDue
 -- served by deliveries_due
 SELECT next_attempt_at FROM deliveries
-WHERE webhook_id = ?1 AND next_attempt_at > ?2
+WHERE webhook_id = ?1 AND next_attempt_at > 0 AND next_attempt_at > ?2
 ORDER BY next_attempt_at LIMIT 1
 
 -- name: hurryAll
 -- served by deliveries_due: what waits for its next attempt is due at once, in its old order; a slice at a time
 UPDATE deliveries SET next_attempt_at = created_at WHERE id IN
-  (SELECT id FROM deliveries WHERE webhook_id = ?1 AND next_attempt_at > ?2 LIMIT 1000)
+  (SELECT id FROM deliveries WHERE webhook_id = ?1 AND next_attempt_at > 0 AND next_attempt_at > ?2 LIMIT 1000)
 RETURNING 1
 
 -- name: recordResult
