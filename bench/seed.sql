@@ -21,10 +21,10 @@ INSERT INTO messages (conversation_id, n, id, number_id, direction, channel, sen
     printf('+1404%07d', 2000000 + k.i / (?1 / 1000)), phone, 'Hello there, where is my order? I have been waiting for it.', '', 1700000000000000 + k.i
   FROM k JOIN team ON team.i = k.i / (?1 / 1000) % 100;
 INSERT INTO deliveries (id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel, direction, context_limit,
-    history_before, status, attempts, round, round_attempts, handed, next_attempt_at, last_attempt_at, ended, test, created_at, data, state, body)
+    history_before, status, attempts, round, round_attempts, handed, next_attempt_at, last_attempt_at, ended, test, strict, created_at, data, state, body)
   WITH RECURSIVE k(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM k WHERE i < ?1 - 1)
   SELECT printf('del_%026d', k.i), project_id, agent, webhook, printf('conv_%026d', k.i % 1000), printf('msg_%026d', k.i), 'agent.message',
-    'sms', 'inbound', 10, 1, 'success', 1, 1, 1, 1, 0, 1700000000000000 + k.i * 100000, '', 0, 1700000000000000 + k.i * 100000,
+    'sms', 'inbound', 10, 1, 'success', 1, 1, 1, 1, 0, 1700000000000000 + k.i * 100000, '', 0, 0, 1700000000000000 + k.i * 100000,
     CAST('{"messageId":"msg_00000000000000000000000000","conversationId":"conv_00000000000000000000000000","numberId":"num_00000000000000000000000000","from":"+14042000000","to":"+12025550000","contact":null,"message":"Hello there, where is my order? I have been waiting for it.","mediaUrl":null,"mediaUrls":[],"direction":"inbound","receivedAt":"2026-01-02T03:04:05Z"}' AS BLOB), NULL, NULL
   FROM k JOIN team ON team.i = k.i % 100;
 INSERT INTO attempts (delivery_id, number, id, url, sent_at, duration_us, legacy, standard, http_status, error, response_body)

@@ -305,7 +305,12 @@ func insertDelivery(t *tx, j *phone.Job, e phone.Event, b phone.Binding, test bo
 	t.count(j.ProjectID, created, string(j.EventType), "", b.Status, 1)
 	return exec(t.Conn, "insertDelivery", j.DeliveryID, j.ProjectID, j.AgentID, j.WebhookID, j.ConversationID, j.MessageID,
 		string(j.EventType), string(j.Channel), string(e.Direction), limit, e.HistoryBefore, string(b.Status), j.RoundAttempts, handed,
-		next, b.Error, test, created, e.Data, e.State)
+		next, b.Error, test, created, e.Data, e.State, isStrict(b))
+}
+
+// isStrict says whether a binding's webhook asks for strict order.
+func isStrict(b phone.Binding) bool {
+	return b.Webhook != nil && b.Webhook.Ordering == phone.OrderStrict
 }
 
 // remember keeps the answer for repeats of the idempotency key.

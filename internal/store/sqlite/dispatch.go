@@ -255,7 +255,7 @@ func retry(t *tx, j jobRow, now time.Time, attempts int) (phone.Job, error) {
 	}
 	t.count(j.ProjectID, micros(j.CreatedAt), string(j.EventType), j.status, phone.Pending, 1)
 	j.WebhookID, j.Round, j.RoundAttempts = b.Webhook.ID, j.Round+1, spent
-	return j.Job, exec(t.Conn, "replay", j.DeliveryID, b.Webhook.ID, b.Webhook.ContextLimit, spent, micros(now))
+	return j.Job, exec(t.Conn, "replay", j.DeliveryID, b.Webhook.ID, b.Webhook.ContextLimit, spent, micros(now), isStrict(b))
 }
 
 // RetryAll retries what a filter selects, in slices, and answers how many and

@@ -18,6 +18,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -53,7 +54,10 @@ type Store struct {
 
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when the writer has ended
-	once    sync.Once
+	// checkpointed is closed when the checkpointer has ended.
+	checkpointed chan struct{}
+	written      atomic.Bool // since the last checkpoint
+	once         sync.Once
 }
 
 // Open opens or creates the database file at path, and brings its schema up to
@@ -89,7 +93,16 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		_ = lock.Unlock()
 		return nil, explainOpen(path, err)
 	}
+	checkpoints, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenWAL)
+	if err != nil {
+		_ = s.reads.Close()
+		_ = conn.Close()
+		_ = lock.Unlock()
+		return nil, explainOpen(path, err)
+	}
+	s.checkpointed = make(chan struct{})
 	go s.writer(conn)
+	go s.checkpoint(checkpoints)
 	return s, nil
 }
 
@@ -100,11 +113,9 @@ func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, erro
 	}
 	err = errors.Join(
 		pragma(conn, "synchronous=FULL"),
-		pragma(conn, "cache_size=-32768"),
-		// A checkpoint writes each page once that changed since the last one: after
-		// 64 MB of WAL that is far less than was written, and reading them at a start
-		// takes no second.
-		pragma(conn, "wal_autocheckpoint=16384"),
+		pragma(conn, "cache_size=-24576"),
+		// The checkpointer does it; this is for the case that it cannot keep up.
+		pragma(conn, "wal_autocheckpoint=65536"),
 	)
 	if err == nil {
 		err = migrate(ctx, conn)
@@ -163,6 +174,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		close(s.closing)
 		<-s.done
+		<-s.checkpointed
 		err = errors.Join(s.reads.Close(), s.lock.Unlock())
 	})
 	return err

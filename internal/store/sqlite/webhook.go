@@ -285,7 +285,7 @@ func (p pending) settle(t *tx, projectID, webhookID string, b phone.Binding) err
 	}
 	to, limit := target(b)
 	t.count(projectID, p.createdAt, p.eventType, phone.Pending, b.Status, 1)
-	return exec(t.Conn, "settle", p.id, to, limit, string(b.Status), b.Error, next)
+	return exec(t.Conn, "settle", p.id, to, limit, string(b.Status), b.Error, next, isStrict(b))
 }
 
 // candidates reads the two rows the routing rule looks at.

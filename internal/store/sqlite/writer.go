@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -13,6 +14,7 @@ import (
 type write struct {
 	do   func(*tx) error
 	hot  bool // it keeps the cache true by itself
+	bare bool // it runs alone, outside of any transaction
 	done chan error
 }
 
@@ -105,9 +107,22 @@ func (s *Store) writer(conn *sqlite.Conn) {
 	}
 }
 
+// apart takes out of a group what must run outside of a transaction, and runs it.
+func (s *Store) apart(conn *sqlite.Conn, group []*write) []*write {
+	return slices.DeleteFunc(group, func(w *write) bool {
+		if w.bare {
+			w.done <- w.do(&tx{Conn: conn})
+		}
+		return w.bare
+	})
+}
+
 // commit writes a group in one transaction. Where that fails, each write gets a
 // transaction of its own, so that only what is at fault fails.
 func (s *Store) commit(conn *sqlite.Conn, group []*write) {
+	if group = s.apart(conn, group); len(group) == 0 {
+		return
+	}
 	results := make([]error, len(group))
 	err := s.try(conn, group, results)
 	if err != nil && len(group) > 1 {
@@ -119,6 +134,7 @@ func (s *Store) commit(conn *sqlite.Conn, group []*write) {
 	} else if err != nil {
 		results[0] = unavailable(err)
 	}
+	s.written.Store(true)
 	for i, w := range group {
 		w.done <- results[i]
 	}

@@ -407,7 +407,9 @@ func ids(jobs []*phone.Job) (out []string) {
 
 // In strict order nothing passes a delivery of its conversation that waits.
 func strict(b *bench) {
-	w := b.hook("")
+	w, err := b.SetWebhook(b.Context(), phone.Webhook{ID: phone.NewID(phone.PrefixWebhook), ProjectID: b.project, URL: "https://example.com/",
+		Secret: "whsec_", ContextLimit: 10, Timeout: 30 * time.Second, CreatedAt: b.now, Ordering: phone.OrderStrict})
+	b.must(err)
 	head, next, last := b.accept("head", true), b.accept("next", false), b.accept("last", false)
 	b.result(head.Job, phone.Pending) // due in a minute
 	due := b.now.Add(time.Minute)

@@ -49,6 +49,7 @@ CREATE TABLE deliveries_lean (
   last_attempt_at INTEGER NOT NULL,
   ended           TEXT NOT NULL, -- why it ended, where no attempt says it
   test            INTEGER NOT NULL,
+  strict          INTEGER NOT NULL, -- its webhook asked for strict order when it was bound
   created_at      INTEGER NOT NULL,
   data            BLOB NOT NULL,
   state           BLOB,
@@ -58,7 +59,7 @@ INSERT INTO deliveries_lean
   SELECT d.id, d.project_id, d.agent_id, d.webhook_id, d.conversation_id, d.message_id, d.event_type, d.channel, e.direction,
     d.context_limit,
     1 + (SELECT count(*) FROM messages m WHERE m.conversation_id = e.conversation_id AND m.seq < e.history_before),
-    d.status, d.attempts, d.round, d.round_attempts, d.handed, d.next_attempt_at, d.last_attempt_at, d.ended, d.test, d.created_at,
+    d.status, d.attempts, d.round, d.round_attempts, d.handed, d.next_attempt_at, d.last_attempt_at, d.ended, d.test, 0, d.created_at,
     e.data, e.state, d.body
   FROM deliveries d JOIN events e ON e.id = 'evt_' || substr(d.id, 5);
 
@@ -77,8 +78,8 @@ CREATE INDEX deliveries_by_agent ON deliveries (agent_id, created_at);
 -- The dispatcher's clock: what of an endpoint is due, oldest first. What the
 -- dispatcher holds is not in it, so that a fresh delivery never touches it.
 CREATE INDEX deliveries_due ON deliveries (webhook_id, next_attempt_at) WHERE next_attempt_at > 0;
--- For strict order: what of a conversation waits.
-CREATE INDEX deliveries_waiting ON deliveries (conversation_id, id) WHERE next_attempt_at > 0;
+-- For strict order, and only for it (its pages are anywhere): what of a conversation waits.
+CREATE INDEX deliveries_waiting ON deliveries (conversation_id, id) WHERE next_attempt_at > 0 AND strict = 1;
 -- What the dispatcher holds: it grows and shrinks at its right edge.
 CREATE INDEX deliveries_held ON deliveries (id) WHERE status = 'pending' AND next_attempt_at = 0;
 

@@ -1,8 +1,8 @@
 -- name: insertDelivery
 INSERT INTO deliveries (id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel, direction,
   context_limit, history_before, status, attempts, round, round_attempts, handed, next_attempt_at, last_attempt_at, ended,
-  test, created_at, data, state)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 1, ?13, ?14, ?15, 0, ?16, ?17, ?18, ?19, ?20)
+  test, created_at, data, state, strict)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 1, ?13, ?14, ?15, 0, ?16, ?17, ?18, ?19, ?20, ?21)
 
 -- name: content
 SELECT context_limit, body, project_id, agent_id, event_type, channel, direction, conversation_id, message_id,
@@ -28,7 +28,7 @@ UPDATE deliveries SET handed = ?2, next_attempt_at = 0 WHERE id = ?1
 -- name: blockedUntil
 -- served by deliveries_waiting: whether an earlier delivery of the conversation is due later than at ?3
 SELECT next_attempt_at FROM deliveries
-WHERE conversation_id = ?1 AND id < ?2 AND next_attempt_at > 0 AND next_attempt_at > ?3 AND webhook_id = ?4
+WHERE conversation_id = ?1 AND id < ?2 AND strict = 1 AND next_attempt_at > 0 AND next_attempt_at > ?3 AND webhook_id = ?4
 ORDER BY id LIMIT 1
 
 -- name: defer
@@ -93,7 +93,7 @@ WHERE webhook_id = ?1 AND next_attempt_at > 0 LIMIT (?2 + 0)
 -- name: settle
 -- ends a pending delivery, or binds it anew
 UPDATE deliveries SET webhook_id = ?2, context_limit = iif(webhook_id = ?2, context_limit, ?3), status = ?4, ended = ?5,
-  next_attempt_at = ?6
+  next_attempt_at = ?6, strict = ?7
 WHERE id = ?1
 
 -- name: hurry
@@ -103,7 +103,8 @@ UPDATE deliveries SET next_attempt_at = ?2 WHERE id = ?1 AND status = 'pending' 
 -- name: replay
 -- the limit of history stays where an attempt was made: its bytes must not change
 UPDATE deliveries SET status = 'pending', webhook_id = ?2, context_limit = iif(attempts > 0, context_limit, ?3),
-  round = round + 1, round_attempts = ?4, handed = 0, next_attempt_at = ?5, ended = ''
+  round = round + 1, round_attempts = ?4, handed = 0, next_attempt_at = ?5, ended = '',
+  strict = ?6
 WHERE id = ?1
 
 -- name: endedBefore
