@@ -15,12 +15,13 @@ const (
 	longWAL = 4096
 )
 
-// checkpoint copies pages from the WAL to the file beside the writer, which goes
+// checkpoints copies pages from the WAL to the file beside the writer, which goes
 // on meanwhile: a checkpoint within a commit would hold up everybody who waits
-// for it. A WAL can be begun anew only when all of it is copied, and the writer
-// always adds some; so once it is long the writer copies what little is left
-// itself, between two transactions.
-func (s *Store) checkpoint(conn *sqlite.Conn) {
+// for it. A WAL can be begun anew only when all of it is copied and nobody reads
+// from it, and there are always some who write and read; so once it is long the
+// writer copies what little is left itself, between two transactions, while reads
+// wait a moment. Otherwise it would grow, and each page read from it cost more.
+func (s *Store) checkpoints(conn *sqlite.Conn) {
 	defer close(s.checkpointed)
 	defer conn.Close()
 	ticker := time.NewTicker(checkpointEvery)
@@ -34,24 +35,26 @@ func (s *Store) checkpoint(conn *sqlite.Conn) {
 		if !s.written.Swap(false) {
 			continue
 		}
-		pages, err := passive(conn)
+		pages, err := checkpoint(conn, "PASSIVE")
 		if err != nil {
 			s.written.Store(true) // the disk may be full: it is tried again
 			continue
 		}
 		if pages > longWAL {
 			_ = s.queue(context.Background(), &write{bare: true, hot: true, done: make(chan error, 1), do: func(t *tx) error {
-				_, err := passive(t.Conn)
+				s.reading.Lock()
+				defer s.reading.Unlock()
+				_, err := checkpoint(t.Conn, "RESTART")
 				return err
 			}})
 		}
 	}
 }
 
-// passive checkpoints what can be without waiting for anybody, and answers how
-// many pages the WAL has.
-func passive(conn *sqlite.Conn) (pages int, err error) {
-	err = sqlitex.Execute(conn, "PRAGMA wal_checkpoint(PASSIVE)", &sqlitex.ExecOptions{
+// checkpoint answers how many pages the WAL has. PASSIVE copies what can be copied
+// without waiting for anybody, RESTART all of it.
+func checkpoint(conn *sqlite.Conn, mode string) (pages int, err error) {
+	err = sqlitex.Execute(conn, "PRAGMA wal_checkpoint("+mode+")", &sqlitex.ExecOptions{
 		ResultFunc: func(st *sqlite.Stmt) error { pages = st.ColumnInt(1); return nil },
 	})
 	return pages, err

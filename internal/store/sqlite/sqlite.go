@@ -57,7 +57,9 @@ type Store struct {
 	// checkpointed is closed when the checkpointer has ended.
 	checkpointed chan struct{}
 	written      atomic.Bool // since the last checkpoint
-	once         sync.Once
+	// reading is locked while the WAL is begun anew, which no read may overlap.
+	reading sync.RWMutex
+	once    sync.Once
 }
 
 // Open opens or creates the database file at path, and brings its schema up to
@@ -102,7 +104,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	}
 	s.checkpointed = make(chan struct{})
 	go s.writer(conn)
-	go s.checkpoint(checkpoints)
+	go s.checkpoints(checkpoints)
 	return s, nil
 }
 
@@ -204,6 +206,8 @@ func (s *Store) readLoose(ctx context.Context, f func(*sqlite.Conn) error) error
 		return unavailable(err)
 	}
 	defer s.reads.Put(c)
+	s.reading.RLock()
+	defer s.reading.RUnlock()
 	if err = f(c); err != nil && phone.CodeOf(err) == "" {
 		err = unavailable(err)
 	}
