@@ -67,7 +67,8 @@ type Batch struct {
 	Jobs []*phone.Job
 	// More says that further deliveries are due already.
 	More bool
-	// NextDue is when the next delivery that is not yet due will be; zero for none.
+	// NextDue is when the next delivery that is not yet due will be; zero for none,
+	// and where there is more.
 	NextDue time.Time
 }
 

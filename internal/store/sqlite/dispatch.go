@@ -46,7 +46,10 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 				return err
 			}
 		}
-		_, err = one(t.Conn, "nextDue", func(r *row) { b.NextDue = fromMicros(r.int64()) }, webhookID, micros(now))
+		if b.More {
+			return nil
+		}
+		_, err = one(t.Conn, "nextDue", func(r *row) { b.NextDue = fromMicros(r.int64()) }, webhookID)
 		return err
 	})
 	return b, err
@@ -95,12 +98,26 @@ func (s *Store) HandBack(ctx context.Context, jobs []*phone.Job) error {
 // once, in the order of acceptance; in slices.
 func (s *Store) Hurry(ctx context.Context, webhookID string, now time.Time) error {
 	for {
-		n := 0
+		var later []string
 		err := s.writeHot(ctx, func(t *tx) error {
-			n = 0
-			return each(t.Conn, "hurryAll", func(*row) error { n++; return nil }, webhookID, micros(now))
+			later = later[:0]
+			err := each(t.Conn, "dueLast", func(r *row) error {
+				if id := r.text(); r.int64() > micros(now) {
+					later = append(later, id)
+				}
+				return nil
+			}, webhookID, settleSlice)
+			if err != nil {
+				return err
+			}
+			for _, id := range later {
+				if err := exec(t.Conn, "dueNow", id); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
-		if err != nil || n == 0 {
+		if err != nil || len(later) < settleSlice {
 			return err
 		}
 	}

@@ -49,16 +49,20 @@ UPDATE deliveries SET next_attempt_at = created_at, handed = iif(attempts = 0 AN
 WHERE status = 'pending' AND next_attempt_at = 0 AND webhook_id = (?1 || '')
 
 -- name: nextDue
--- served by deliveries_due
+-- served by deliveries_due; once all that is due is held, the first that is not
 SELECT next_attempt_at FROM deliveries
-WHERE webhook_id = ?1 AND next_attempt_at > 0 AND next_attempt_at > ?2
+WHERE webhook_id = ?1 AND next_attempt_at > 0
 ORDER BY next_attempt_at LIMIT 1
 
--- name: hurryAll
--- served by deliveries_due: what waits for its next attempt is due at once, in its old order; a slice at a time
-UPDATE deliveries SET next_attempt_at = created_at WHERE id IN
-  (SELECT id FROM deliveries WHERE webhook_id = ?1 AND next_attempt_at > 0 AND next_attempt_at > ?2 LIMIT 1000)
-RETURNING 1
+-- name: dueLast
+-- served by deliveries_due, from its far end
+SELECT id, next_attempt_at FROM deliveries
+WHERE webhook_id = ?1 AND next_attempt_at > 0
+ORDER BY next_attempt_at DESC LIMIT (?2 + 0)
+
+-- name: dueNow
+-- due at once, in its old order
+UPDATE deliveries SET next_attempt_at = created_at WHERE id = ?1
 
 -- name: recordResult
 -- ?7 is 0 for a probe, which spends no attempt
