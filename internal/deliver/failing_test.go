@@ -35,6 +35,41 @@ func (n *network) asks(from int, since time.Time) (ids []string, at []float64) {
 	return ids, at
 }
 
+// What a test reads between two stretches of time is read under the lock: what
+// comes after it is not ordered behind it otherwise.
+
+func (n *network) all() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.asked)
+}
+
+func (n *network) count() int { return len(n.all()) }
+
+// first says whether the last request for a delivery was its first.
+func (n *network) first(id string) bool {
+	asked := n.all()
+	return slices.Index(asked, id) == len(asked)-1
+}
+
+func (l *ledger) left() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.jobs)
+}
+
+func (l *ledger) failingSince(id string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failing[id]
+}
+
+func (l *ledger) status(id string) phone.WebhookStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hook[id].Status
+}
+
 func TestAnEndpointThatFailsIsProbedAndItsBacklogWaits(t *testing.T) {
 	l := newLedger(t)
 	l.webhook("wh_1")
@@ -50,10 +85,10 @@ func TestAnEndpointThatFailsIsProbedAndItsBacklogWaits(t *testing.T) {
 		}
 		elapse(3 * time.Second)
 		opened := d.WaitsUntil("wh_1").Add(-probeEvery)
-		if opened.IsZero() || l.failing["wh_1"].IsZero() {
+		if opened.IsZero() || l.failingSince("wh_1").IsZero() {
 			t.Fatal("not open after 30 s, or not on record")
 		}
-		spent, before := attempts(l), len(n.asked)
+		spent, before := attempts(l), n.count()
 		if before > 200 {
 			t.Errorf("%d attempts were spent on an endpoint in doubt", before)
 		}
@@ -78,13 +113,14 @@ func TestAnEndpointThatFailsIsProbedAndItsBacklogWaits(t *testing.T) {
 		}
 		up.Store(true)
 		elapse(time.Until(d.WaitsUntil("wh_1")) + 2*time.Second)
-		if len(l.jobs) != 0 || !l.failing["wh_1"].IsZero() {
-			t.Errorf("%d are left two seconds after it was back", len(l.jobs))
+		if l.left() != 0 || !l.failingSince("wh_1").IsZero() {
+			t.Errorf("%d are left two seconds after it was back", l.left())
 		}
 		// What is sent for the first time now is so in the order written.
 		last := map[string]string{}
-		for k, id := range n.asked {
-			if k < before+len(at) || slices.Contains(n.asked[:k], id) {
+		asked := n.all()
+		for k, id := range asked {
+			if k < before+len(at) || slices.Contains(asked[:k], id) {
 				continue
 			}
 			var i int
@@ -130,8 +166,8 @@ func TestAnUnreachableEndpointIsProbedAsSoonAsItTakesAConnection(t *testing.T) {
 		elapse(20 * time.Minute)
 		up.Store(true)
 		elapse(knockEvery + 2*time.Second)
-		if len(l.jobs) != 0 {
-			t.Errorf("%d of 100 are left %s after it was back", len(l.jobs), knockEvery+2*time.Second)
+		if l.left() != 0 {
+			t.Errorf("%d of 100 are left %s after it was back", l.left(), knockEvery+2*time.Second)
 		}
 		if err := d.Stop(t.Context()); err != nil {
 			t.Fatal(err)
@@ -149,16 +185,16 @@ func TestAnEndpointThatFailsForDaysIsDisabled(t *testing.T) {
 			l.push(d, i, "wh_1", fmt.Sprint("c", i))
 		}
 		elapse(DefaultDisableAfter - time.Minute)
-		if l.hook["wh_1"].Status != phone.WebhookActive {
+		if l.status("wh_1") != phone.WebhookActive {
 			t.Fatal("disabled too early")
 		}
 		elapse(4 * time.Minute)
-		if l.hook["wh_1"].Status != phone.WebhookDisabled {
+		if l.status("wh_1") != phone.WebhookDisabled {
 			t.Fatal("not disabled")
 		}
-		asked := len(n.asked)
+		asked := n.count()
 		elapse(time.Hour)
-		if len(n.asked) != asked {
+		if n.count() != asked {
 			t.Error("a disabled webhook is sent to")
 		}
 	})
@@ -179,15 +215,15 @@ func TestAnEndpointKnownToFailIsProbedAtTheStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		elapse(10 * time.Second)
-		if len(n.asked) != 1 {
-			t.Errorf("%d requests", len(n.asked))
+		if n.count() != 1 {
+			t.Errorf("%d requests", n.count())
 		}
 		w.Revision++
 		w.FailingSince = time.Time{}
 		d.Refresh(w) // set anew: it is given a chance at once
 		elapse(100 * time.Millisecond)
-		if len(n.asked) < breakerFailures {
-			t.Errorf("%d requests after it was set anew", len(n.asked))
+		if n.count() < breakerFailures {
+			t.Errorf("%d requests after it was set anew", n.count())
 		}
 		if err := d.Stop(t.Context()); err != nil {
 			t.Fatal(err)
@@ -203,7 +239,7 @@ func TestStrictOrderWaitsForRetriesAndRelaxedDoesNot(t *testing.T) {
 		l.hook["wh_1"] = w
 		var n *network
 		n = newNetwork(func(_, id string) (int, time.Duration) {
-			if id == "del_000000" && slices.Index(n.asked, id) == len(n.asked)-1 {
+			if id == "del_000000" && n.first(id) {
 				return 500, time.Millisecond // its first attempt fails
 			}
 			return 200, time.Millisecond
@@ -222,8 +258,8 @@ func TestStrictOrderWaitsForRetriesAndRelaxedDoesNot(t *testing.T) {
 			if order == phone.OrderStrict {
 				want = []string{"del_000000", "del_000004", "del_000000", "del_000001", "del_000002", "del_000003", "del_000005"}
 			}
-			if !slices.Equal(n.asked, want) {
-				t.Errorf("%s: %v, want %v", order, n.asked, want)
+			if !slices.Equal(n.all(), want) {
+				t.Errorf("%s: %v, want %v", order, n.all(), want)
 			}
 		})
 	}
@@ -241,12 +277,12 @@ func TestARateIsKept(t *testing.T) {
 			l.push(d, i, "wh_1", fmt.Sprint("c", i))
 		}
 		elapse(10 * time.Second)
-		if len(n.asked) < 200 || len(n.asked) > 203 {
-			t.Errorf("%d requests in 10 s at 20 a second", len(n.asked))
+		if n.count() < 200 || n.count() > 203 {
+			t.Errorf("%d requests in 10 s at 20 a second", n.count())
 		}
 		elapse(time.Minute)
-		if len(l.jobs) != 0 {
-			t.Errorf("%d are left", len(l.jobs))
+		if l.left() != 0 {
+			t.Errorf("%d are left", l.left())
 		}
 	})
 }
@@ -274,6 +310,8 @@ func TestManyHangingEndpointsLeaveRoomForTheOthers(t *testing.T) {
 		}
 		synctest.Wait()
 		done := 0
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		for _, r := range l.results {
 			if r.Job.WebhookID == "wh_well" {
 				done++
