@@ -658,9 +658,17 @@ func (d *Dispatcher) fetch(l *lane, epoch, want int, strict bool) {
 		d.load(l)
 		return
 	}
+	// One whose result is on disk, but not yet known to be, is handed out anew
+	// while it is still held here: it comes back once that is known.
+	var early []*phone.Job
 	for _, j := range b.Jobs {
+		if l.held[j.DeliveryID] != nil {
+			early = append(early, j)
+			continue
+		}
 		l.enqueue(j)
 	}
+	d.handBack(l, early)
 	l.stored = l.stored || b.More
 	if !b.NextDue.IsZero() {
 		d.wakeAt(l, b.NextDue)

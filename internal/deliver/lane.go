@@ -115,9 +115,6 @@ func (l *lane) strict() bool { return l.endpoint.Ordering == phone.OrderStrict }
 
 // enqueue takes a job into memory.
 func (l *lane) enqueue(j *phone.Job) {
-	if l.held[j.DeliveryID] != nil {
-		return
-	}
 	l.held[j.DeliveryID] = j
 	l.queue.push(j)
 }
