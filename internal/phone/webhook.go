@@ -53,6 +53,11 @@ type Webhook struct {
 	Ordering  Ordering
 	// RateLimit bounds the requests of one second; 0 is no bound.
 	RateLimit int
+	// Listener marks the webhook of a `switchhook listen` that is connected: it is
+	// sent to over that connection, and counts as the agent's own.
+	Listener bool
+	// Owner is the node that has a listener's connection; "" where there is only one.
+	Owner string
 	// FailingSince is when the endpoint began to fail, while its breaker is open;
 	// zero while it works.
 	FailingSince time.Time

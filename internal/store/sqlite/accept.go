@@ -133,11 +133,11 @@ func (a *acceptance) resolve() error {
 	default:
 		r.agentID = r.number.AgentID
 	}
-	own, def, err := candidates(a.Conn, e.ProjectID, r.agentID)
+	c, err := candidatesFor(a.Conn, e.ProjectID, r.agentID)
 	if err != nil {
 		return err
 	}
-	r.binding = phone.Route(own, def)
+	r.binding = phone.Route(c.listener, c.own, c.def)
 	a.cache.routes.put(k, r)
 	a.route = r
 	return nil

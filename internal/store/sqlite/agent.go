@@ -83,19 +83,25 @@ func (s *Store) UpdateAgent(ctx context.Context, projectID, id string, change fu
 	return a, err
 }
 
-// DeleteAgent removes an agent and, by the routing rule, its webhook. Its
-// numbers stay, unassigned. inFlight names the deliveries of its webhook whose
-// first attempt is under way. It answers the agent as it was.
+// DeleteAgent removes an agent and, by the routing rule, its webhook and who
+// listens for it. Its numbers stay, unassigned. inFlight names the deliveries of
+// these webhooks whose attempt is under way. It answers the agent as it was.
 func (s *Store) DeleteAgent(ctx context.Context, projectID, id string, at time.Time, inFlight []string) (a phone.Agent, err error) {
-	var w *phone.Webhook
+	var gone []string
 	err = s.write(ctx, func(t *tx) error {
 		if a, err = agent(t.Conn, projectID, id); err != nil {
 			return err
 		}
-		if w, err = liveWebhook(t.Conn, projectID, id); err != nil {
-			return err
-		}
-		if w != nil {
+		gone = gone[:0]
+		for _, live := range []func(*sqlite.Conn, string, string) (*phone.Webhook, error){liveListener, liveWebhook} {
+			w, err := live(t.Conn, projectID, id)
+			if err != nil {
+				return err
+			}
+			if w == nil {
+				continue
+			}
+			gone = append(gone, w.ID)
 			if err := deleteWebhook(t, *w, at, inFlight); err != nil {
 				return err
 			}
@@ -105,8 +111,10 @@ func (s *Store) DeleteAgent(ctx context.Context, projectID, id string, at time.T
 		}
 		return exec(t.Conn, "deleteAgent", id)
 	})
-	if err == nil && w != nil {
-		err = s.Settle(ctx, w.ID)
+	for _, w := range gone {
+		if err == nil {
+			err = s.Settle(ctx, w)
+		}
 	}
 	return a, err
 }

@@ -255,11 +255,11 @@ func retry(t *tx, j jobRow, now time.Time, attempts int) (phone.Job, error) {
 	if j.status == phone.Pending {
 		return j.Job, exec(t.Conn, "hurry", j.DeliveryID, micros(now))
 	}
-	own, def, err := candidates(t.Conn, j.ProjectID, j.AgentID)
+	c, err := candidatesFor(t.Conn, j.ProjectID, j.AgentID)
 	if err != nil {
 		return j.Job, err
 	}
-	b := phone.Route(own, def)
+	b := phone.Route(c.listener, c.own, c.def)
 	switch b.Status {
 	case phone.Unrouted:
 		return j.Job, phone.Errorf(phone.Conflict, "there is no webhook to send this to: set one for the agent or for the project first")

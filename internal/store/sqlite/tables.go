@@ -61,6 +61,7 @@ func readWebhook(r *row) phone.Webhook {
 		Status: phone.WebhookStatus(r.text()), ContextLimit: r.int(),
 		Timeout: time.Duration(r.int64()) * time.Second, CreatedAt: fromMicros(r.int64()), Revision: r.int64(),
 		Ordering: phone.Ordering(r.text()), RateLimit: r.int(), FailingSince: fromMicros(r.int64()),
+		Listener: r.bool(), Owner: r.text(),
 	}
 }
 

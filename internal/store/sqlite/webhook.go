@@ -66,16 +66,19 @@ func (s *Store) SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook,
 			return err
 		}
 		w.Status, w.Revision = phone.WebhookActive, 1
-		timeout := int64(w.Timeout / time.Second)
 		if old == nil {
-			return exec(t.Conn, "insertWebhook", w.ID, w.ProjectID, w.AgentID, w.URL, w.Secret,
-				string(w.Status), w.ContextLimit, timeout, micros(w.CreatedAt), w.Revision, string(w.Ordering), w.RateLimit)
+			return insertWebhook(t, w)
 		}
 		w.ID, w.CreatedAt, w.Revision = old.ID, old.CreatedAt, old.Revision+1
-		return exec(t.Conn, "updateWebhook", w.ID, w.URL, w.Secret, string(w.Status), w.ContextLimit, timeout, w.Revision,
+		return exec(t.Conn, "updateWebhook", w.ID, w.URL, w.Secret, string(w.Status), w.ContextLimit, int64(w.Timeout/time.Second), w.Revision,
 			string(w.Ordering), w.RateLimit)
 	})
 	return w, err
+}
+
+func insertWebhook(t *tx, w phone.Webhook) error {
+	return exec(t.Conn, "insertWebhook", w.ID, w.ProjectID, w.AgentID, w.URL, w.Secret, string(w.Status), w.ContextLimit,
+		int64(w.Timeout/time.Second), micros(w.CreatedAt), w.Revision, string(w.Ordering), w.RateLimit, w.Listener, w.Owner)
 }
 
 // SetWebhookStatus enables or disables a webhook. Disabling ends what is pending
@@ -184,7 +187,7 @@ func deleteWebhook(t *tx, w phone.Webhook, at time.Time, inFlight []string) erro
 			return err
 		}
 		p := pending{id: j.DeliveryID, agentID: j.AgentID, eventType: string(j.EventType), createdAt: micros(j.CreatedAt)}
-		if err := p.settle(t, w.ProjectID, w.ID, phone.AfterWebhookDeleted(true, nil, nil)); err != nil {
+		if err := p.settle(t, w.ProjectID, w.ID, phone.AfterWebhookDeleted(true, nil, nil, nil)); err != nil {
 			return err
 		}
 	}
@@ -245,15 +248,15 @@ func settle(t *tx, webhookID string) (done bool, err error) {
 	for _, p := range all {
 		b := phone.Binding{Status: phone.Failed, Error: phone.ErrorWebhookDisabled}
 		if gone && p.sent {
-			b = phone.AfterWebhookDeleted(true, nil, nil)
+			b = phone.AfterWebhookDeleted(true, nil, nil, nil)
 		} else if gone {
 			known := false
 			if b, known = bindings[p.agentID]; !known {
-				own, def, err := candidates(t.Conn, projectID, p.agentID)
+				c, err := candidatesFor(t.Conn, projectID, p.agentID)
 				if err != nil {
 					return false, err
 				}
-				b = phone.AfterWebhookDeleted(false, own, def)
+				b = phone.AfterWebhookDeleted(false, c.listener, c.own, c.def)
 				bindings[p.agentID] = b
 			}
 		}
@@ -288,13 +291,19 @@ func (p pending) settle(t *tx, projectID, webhookID string, b phone.Binding) err
 	return exec(t.Conn, "settle", p.id, to, limit, string(b.Status), b.Error, next, isStrict(b))
 }
 
-// candidates reads the two rows the routing rule looks at.
-func candidates(c *sqlite.Conn, projectID, agentID string) (own, def *phone.Webhook, err error) {
-	if own, err = liveWebhook(c, projectID, agentID); err != nil || own != nil {
-		return own, nil, err
+// candidates are the rows the routing rule looks at; nil where there is none, or
+// where an earlier one decides already.
+type candidates struct{ listener, own, def *phone.Webhook }
+
+func candidatesFor(c *sqlite.Conn, projectID, agentID string) (out candidates, err error) {
+	if out.listener, err = liveListener(c, projectID, agentID); err != nil || out.listener != nil {
+		return out, err
 	}
-	def, err = liveWebhook(c, projectID, "")
-	return nil, def, err
+	if out.own, err = liveWebhook(c, projectID, agentID); err != nil || out.own != nil {
+		return out, err
+	}
+	out.def, err = liveWebhook(c, projectID, "")
+	return out, err
 }
 
 // target is a binding as columns.

@@ -35,6 +35,10 @@ type Store interface {
 	SettleAll(ctx context.Context) error
 	Prune(ctx context.Context, before time.Time, after string) (string, error)
 	Webhook(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
+	Listener(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
+	AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
+	RemoveListener(ctx context.Context, id string, at time.Time, inFlight []string) error
+	RemoveListeners(ctx context.Context, owner string, at time.Time) error
 	Content(ctx context.Context, deliveryID string) (phone.Content, error)
 	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
 	Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (phone.Job, error)
@@ -66,6 +70,7 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store) {
 		{"StrictOrder", strict},
 		{"FailingEndpoints", failing},
 		{"SettlesInSlices", settlesInSlices},
+		{"Listeners", listeners},
 		{"Prunes", prunes},
 		{"CountersAgreeWithTheLog", counters},
 	} {

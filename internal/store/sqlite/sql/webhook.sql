@@ -1,7 +1,7 @@
 -- name: insertWebhook
 INSERT INTO webhooks (id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
-  ordering, rate_limit)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+  ordering, rate_limit, listener, owner)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
 
 -- name: updateWebhook
 UPDATE webhooks SET url = ?2, secret = ?3, status = ?4, context_limit = ?5, timeout_s = ?6, revision = ?7,
@@ -11,17 +11,29 @@ WHERE id = ?1
 -- name: webhook
 -- served by webhooks_live; for the expressions see the query history
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
-  ordering, rate_limit, failing_since
-FROM webhooks WHERE project_id = (?1 || '') AND agent_id = (?2 || '') AND deleted_at = 0
+  ordering, rate_limit, failing_since, listener, owner
+FROM webhooks WHERE project_id = (?1 || '') AND agent_id = (?2 || '') AND deleted_at = 0 AND listener = 0
+
+-- name: listener
+-- served by webhooks_live
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner
+FROM webhooks WHERE project_id = (?1 || '') AND agent_id = (?2 || '') AND deleted_at = 0 AND listener = 1
+
+-- name: listenersOf
+-- what is left of a node's listeners when it starts anew
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner
+FROM webhooks WHERE deleted_at = 0 AND listener = 1 AND owner = ?1
 
 -- name: webhookByID
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
-  ordering, rate_limit, failing_since
+  ordering, rate_limit, failing_since, listener, owner
 FROM webhooks WHERE id = ?1 AND deleted_at = 0
 
 -- name: activeWebhooks
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
-  ordering, rate_limit, failing_since
+  ordering, rate_limit, failing_since, listener, owner
 FROM webhooks WHERE deleted_at = 0 AND status = 'active'
 
 -- name: setWebhookStatus
