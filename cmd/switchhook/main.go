@@ -17,7 +17,8 @@ type program struct {
 	Serve cli.ServeCmd `cmd:"" help:"Run the server."`
 	Demo  cli.DemoCmd  `cmd:"" help:"See it work: a server, two agents, receivers, and a few texts, all in one."`
 	cli.Commands
-	Version kong.VersionFlag `help:"Print the version."`
+	Healthcheck cli.HealthcheckCmd `cmd:"" help:"Ask a server whether it is ready: for images without a shell."`
+	Version     kong.VersionFlag   `help:"Print the version."`
 }
 
 func main() {
