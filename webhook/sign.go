@@ -104,7 +104,7 @@ type Signature struct {
 	ID        string
 	Timestamp string // Unix seconds
 	Legacy    string // the value of X-Webhook-Signature
-	Standard  string // the value of webhook-signature
+	Standard  string // the value of webhook-signature: one signature, or several separated by spaces
 }
 
 // Sign signs a body sent under a delivery's id at a time.

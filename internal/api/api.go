@@ -33,6 +33,7 @@ type Store interface {
 	Keys(ctx context.Context, projectID string) ([]phone.Key, error)
 	CreateKey(ctx context.Context, k phone.Key) error
 	RevokeKey(ctx context.Context, projectID, id string, at time.Time) error
+	Changes(ctx context.Context, projectID, before string, limit int) ([]phone.Change, bool, error)
 
 	CreateAgent(ctx context.Context, a phone.Agent) error
 	Agent(ctx context.Context, projectID, id string) (phone.Agent, error)
@@ -98,6 +99,7 @@ func New(cfg Config) http.Handler {
 	h.registerWebhooks(a)
 	h.registerDeliveries(a)
 	h.registerEvents(a)
+	h.registerAudit(a)
 	h.registerSystem(mux, cfg.Metrics)
 	return recoverPanics(cfg.Logger, asJSON(notFound(mux)))
 }
@@ -121,11 +123,12 @@ func operation[I, O any](a huma.API, method, path, id, tag, summary string, hand
 	op := huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag},
 		DefaultStatus: http.StatusOK, MaxBodyBytes: maxBody,
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
 	}
 	for _, c := range change {
 		c(&op)
 	}
+	describeScope(&op)
 	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {

@@ -158,9 +158,9 @@ type broken struct {
 	keys bool
 }
 
-func (b broken) KeyByHash(context.Context, [32]byte) (phone.Key, error) {
+func (b broken) KeyByHash(_ context.Context, hash [32]byte) (phone.Key, error) {
 	if b.keys {
-		return phone.Key{ProjectID: "prj_x"}, nil
+		return phone.Key{ProjectID: "prj_x", Hash: hash, Scopes: phone.ScopeAdmin}, nil
 	}
 	return phone.Key{}, errors.New("disk I/O error")
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
+	"net"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -41,20 +43,40 @@ func caller(ctx context.Context) phone.Key { return ctx.Value(keyInContext{}).(p
 func project(ctx context.Context) string { return caller(ctx).ProjectID }
 
 // authenticate lets nobody in without a key, before anything else is looked at.
-// Keys are found by their hash: comparing hashes tells nothing about a key.
+// Keys are found by their hash, which tells nothing about a key, and the whole
+// hash is then compared in constant time.
 func (h *handlers) authenticate(a huma.API) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		k, err := h.key(ctx.Context(), ctx.Header("Authorization"))
 		if err != nil {
-			f := h.failed(ctx.Context(), "authenticate", err)
-			for name, values := range f.GetHeaders() {
-				ctx.SetHeader(name, values[0])
-			}
-			_ = huma.WriteErr(a, ctx, f.status, f.Error())
+			h.refuse(a, ctx, err)
 			return
 		}
+		if err := checkScope(k, ctx.Operation()); err != nil {
+			h.refuse(a, ctx, err)
+			return
+		}
+		actor := phone.WithActor(ctx.Context(), phone.Actor{KeyID: k.ID, KeyName: k.Name, Address: addressOf(ctx.RemoteAddr())})
+		ctx = huma.WithContext(ctx, actor)
 		next(huma.WithValue(huma.WithValue(ctx, keyInContext{}, k), handlersInContext{}, h))
 	}
+}
+
+// refuse answers a request that gets no further.
+func (h *handlers) refuse(a huma.API, ctx huma.Context, err error) {
+	f := h.failed(ctx.Context(), "authenticate", err)
+	for name, values := range f.GetHeaders() {
+		ctx.SetHeader(name, values[0])
+	}
+	_ = huma.WriteErr(a, ctx, f.status, f.Error())
+}
+
+// addressOf is the address of who asks, without its port.
+func addressOf(remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
 }
 
 func (h *handlers) key(ctx context.Context, authorization string) (phone.Key, error) {
@@ -62,8 +84,9 @@ func (h *handlers) key(ctx context.Context, authorization string) (phone.Key, er
 	if !strings.EqualFold(scheme, "Bearer") || presented == "" {
 		return phone.Key{}, phone.Errorf(phone.Unauthorized, "an API key is required: send the header Authorization: Bearer followed by the key")
 	}
-	k, err := h.store.KeyByHash(ctx, sha256.Sum256([]byte(strings.TrimSpace(presented))))
-	if phone.CodeOf(err) == phone.NotFound {
+	hash := sha256.Sum256([]byte(strings.TrimSpace(presented)))
+	k, err := h.store.KeyByHash(ctx, hash)
+	if phone.CodeOf(err) == phone.NotFound || err == nil && subtle.ConstantTimeCompare(hash[:], k.Hash[:]) != 1 {
 		err = phone.Errorf(phone.Unauthorized, "this API key is unknown or revoked: make one with switchhook keys create")
 	}
 	return k, err

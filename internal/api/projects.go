@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"switchhook.dev/switchhook/internal/deliver"
@@ -21,16 +22,18 @@ func viewProject(p phone.Project) ProjectView {
 }
 
 type keyView struct {
-	ID        string  `json:"id"`
-	Name      string  `json:"name"`
-	Hint      string  `json:"hint" doc:"The first characters of the key."`
-	CreatedAt string  `json:"createdAt"`
-	RevokedAt *string `json:"revokedAt"`
-	Key       string  `json:"key,omitempty" doc:"The key itself, shown only when it is made."`
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Hint      string   `json:"hint" doc:"The first characters of the key."`
+	Scopes    []string `json:"scopes" doc:"What the key may do: admin, write, ingest, read."`
+	Operator  bool     `json:"operator" doc:"Whether the key may create projects."`
+	CreatedAt string   `json:"createdAt"`
+	RevokedAt *string  `json:"revokedAt"`
+	Key       string   `json:"key,omitempty" doc:"The key itself, shown only when it is made."`
 }
 
 func viewKey(k phone.Key) keyView {
-	return keyView{ID: k.ID, Name: k.Name, Hint: k.Hint, CreatedAt: deliver.FormatTime(k.CreatedAt), RevokedAt: timeOrNull(k.RevokedAt)}
+	return keyView{ID: k.ID, Name: k.Name, Hint: k.Hint, Scopes: k.Scopes.Names(), Operator: k.Operator, CreatedAt: deliver.FormatTime(k.CreatedAt), RevokedAt: timeOrNull(k.RevokedAt)}
 }
 
 func (h *handlers) registerProjects(a huma.API) {
@@ -63,7 +66,7 @@ func (h *handlers) createProject(ctx context.Context, in *named) (*body[createdP
 	}
 	p := phone.Project{ID: phone.NewID(phone.PrefixProject), Name: in.Body.Name, CreatedAt: now()}
 	secret, k := NewKey()
-	k.ProjectID, k.Name, k.CreatedAt = p.ID, "first", p.CreatedAt
+	k.ProjectID, k.Name, k.CreatedAt, k.Scopes = p.ID, "first", p.CreatedAt, phone.ScopeAdmin
 	return answer(createdProject{viewProject(p), secret}, h.store.CreateProject(ctx, p, k))
 }
 
@@ -72,9 +75,23 @@ func (h *handlers) listKeys(ctx context.Context, _ *struct{}) (*body[list[keyVie
 	return answer(newList(keys, len(keys), 0, viewKey), err)
 }
 
-func (h *handlers) createKey(ctx context.Context, in *named) (*body[keyView], error) {
+type createKeyInput struct {
+	Body struct {
+		Name   string   `json:"name" minLength:"1" maxLength:"200"`
+		Scopes []string `json:"scopes,omitempty" nullable:"true" enum:"admin,write,ingest,read" minItems:"1" maxItems:"4" doc:"What the key may do. ingest: hand events in; read: read everything but secrets, keys and the audit log; write: both, and change agents, numbers and webhooks; admin: everything. Default admin."`
+	}
+}
+
+func (h *handlers) createKey(ctx context.Context, in *createKeyInput) (*body[keyView], error) {
 	secret, k := NewKey()
-	k.ProjectID, k.Name, k.CreatedAt = project(ctx), in.Body.Name, now()
+	k.ProjectID, k.Name, k.CreatedAt, k.Scopes = project(ctx), in.Body.Name, now(), phone.ScopeAdmin
+	if in.Body.Scopes != nil {
+		scopes, err := phone.ParseScopes(strings.Join(in.Body.Scopes, " "))
+		if err != nil {
+			return nil, invalid("enum", err.Error(), "scopes")
+		}
+		k.Scopes = scopes
+	}
 	v := viewKey(k)
 	v.Key = secret
 	return answer(v, h.store.CreateKey(ctx, k))

@@ -14,7 +14,7 @@ import (
 type webhookView struct {
 	ID           string `json:"id"`
 	URL          string `json:"url"`
-	Secret       string `json:"secret"`
+	Secret       string `json:"secret" doc:"Shown to keys that may write."`
 	Status       string `json:"status" enum:"active,disabled"`
 	ContextLimit int    `json:"contextLimit" doc:"How many messages of history a delivery carries."`
 	Timeout      int    `json:"timeout" doc:"Seconds that one attempt may take."`
@@ -32,6 +32,19 @@ func viewWebhook(w phone.Webhook) webhookView {
 	}
 	if w.RateLimit != 0 {
 		v.RateLimit = &w.RateLimit
+	}
+	return v
+}
+
+// hiddenSecret is what a key that may only read sees of a secret: whoever knows
+// one can send in our name.
+const hiddenSecret = "whsec_****"
+
+// showWebhook is viewWebhook for the key that asks.
+func (h *handlers) showWebhook(ctx context.Context, w phone.Webhook) webhookView {
+	v := viewWebhook(w)
+	if !caller(ctx).Scopes.Allow(phone.ScopeWrite) {
+		v.Secret = hiddenSecret
 	}
 	return v
 }
@@ -132,19 +145,19 @@ func (h *handlers) registerWebhooks(a huma.API) {
 func registerWebhook[T target, S targetWith[webhookBody], P targetWith[statusBody]](h *handlers, a huma.API, path, kind, what string) {
 	operation(a, http.MethodPost, path, "set-"+kind+"-webhook", "Webhooks", "Create or update "+what+", with a new secret", func(ctx context.Context, in *S) (*body[webhookView], error) {
 		w, err := h.board.SetWebhook(ctx, project(ctx), (*in).agent(), (*in).content().settings())
-		return answer(viewWebhook(w), err)
+		return answer(h.showWebhook(ctx, w), err)
 	})
 	operation(a, http.MethodGet, path, "get-"+kind+"-webhook", "Webhooks", "Read "+what+"; null where none is set", func(ctx context.Context, in *T) (*body[*webhookView], error) {
 		w, err := h.board.Webhook(ctx, project(ctx), (*in).agent())
 		if err != nil || w == nil {
 			return answer[*webhookView](nil, err)
 		}
-		v := viewWebhook(*w)
+		v := h.showWebhook(ctx, *w)
 		return answer(&v, nil)
 	})
 	operation(a, http.MethodPatch, path, "patch-"+kind+"-webhook", "Webhooks", "Enable or disable "+what+"; its secret stays", func(ctx context.Context, in *P) (*body[webhookView], error) {
 		w, err := h.board.SetWebhookStatus(ctx, project(ctx), (*in).agent(), phone.WebhookStatus((*in).content().Status))
-		return answer(viewWebhook(w), err)
+		return answer(h.showWebhook(ctx, w), err)
 	})
 	operation(a, http.MethodDelete, path, "delete-"+kind+"-webhook", "Webhooks", "Remove "+what, func(ctx context.Context, in *T) (*body[Success], error) {
 		return answer(Success{true}, h.board.DeleteWebhook(ctx, project(ctx), (*in).agent()))

@@ -25,6 +25,7 @@ type Commands struct {
 	Send          SendCmd          `cmd:"" help:"Hand a message in, as a provider would."`
 	Deliveries    DeliveriesCmd    `cmd:"" help:"Look at deliveries and retry them."`
 	Conversations ConversationsCmd `cmd:"" help:"Look at conversations and set their metadata."`
+	Audit         AuditCmd         `cmd:"" help:"Look at who changed what, and when."`
 }
 
 // ClientFlags are the flags of every client command: which server, and who asks.

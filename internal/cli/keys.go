@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type Key struct {
 	ID        string     `json:"id"`
 	Name      string     `json:"name"`
 	Hint      string     `json:"hint"`
+	Scopes    []string   `json:"scopes"`
 	CreatedAt *time.Time `json:"createdAt"`
 	RevokedAt *time.Time `json:"revokedAt"`
 	// Key is the key itself, shown once, when it is created.
@@ -37,25 +39,29 @@ func (cmd *KeysListCmd) Run(ctx context.Context, c *Client, out Output) error {
 	return show(out, answer, func(p *printer, keys page[Key]) {
 		var rows [][]string
 		for _, v := range keys.Data {
-			rows = append(rows, []string{v.ID, v.Name, v.Hint, when(v.CreatedAt), when(v.RevokedAt)})
+			rows = append(rows, []string{v.ID, v.Name, v.Hint, strings.Join(v.Scopes, " "), when(v.CreatedAt), when(v.RevokedAt)})
 		}
-		p.table("ID NAME HINT CREATED REVOKED", "There are no keys.", rows)
+		p.table("ID NAME HINT SCOPES CREATED REVOKED", "There are no keys.", rows)
 	})
 }
 
 // KeysCreateCmd is `keys create`.
 type KeysCreateCmd struct {
-	Name string `help:"What the key is for, to know it by later."`
+	Name  string   `help:"What the key is for, to know it by later."`
+	Scope []string `placeholder:"SCOPE" enum:"admin,write,ingest,read" help:"What it may do: ingest (hand events in), read, write (both, and change things) or admin (everything, the default). Several: --scope ingest,read."`
 }
 
 // Run creates a key.
 func (cmd *KeysCreateCmd) Run(ctx context.Context, c *Client, out Output) error {
-	answer, err := c.Do(ctx, Request{Method: http.MethodPost, Path: "/v1/keys", Body: map[string]string{"name": cmd.Name}})
+	answer, err := c.Do(ctx, Request{Method: http.MethodPost, Path: "/v1/keys", Body: struct {
+		Name   string   `json:"name"`
+		Scopes []string `json:"scopes,omitempty"`
+	}{cmd.Name, cmd.Scope}})
 	if err != nil {
 		return err
 	}
 	return show(out, answer, func(p *printer, v Key) {
-		p.fields("id", v.ID, "name", v.Name, "key", v.Key)
+		p.fields("id", v.ID, "name", v.Name, "scopes", strings.Join(v.Scopes, " "), "key", v.Key)
 		p.line("Keep the key now: it is not shown again.")
 	})
 }

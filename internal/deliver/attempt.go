@@ -28,7 +28,9 @@ const (
 type endpoint struct {
 	phone.Webhook
 	signer *webhook.Signer
-	target *url.URL
+	// previous signs too, until the webhook's PreviousUntil; it may be nil.
+	previous *webhook.Signer
+	target   *url.URL
 }
 
 func newEndpoint(w phone.Webhook) (*endpoint, error) {
@@ -40,7 +42,24 @@ func newEndpoint(w phone.Webhook) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &endpoint{Webhook: w, signer: signer, target: u}, nil
+	e := &endpoint{Webhook: w, signer: signer, target: u}
+	if w.PreviousSecret != "" {
+		if e.previous, err = webhook.NewSigner(w.PreviousSecret); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// sign signs an attempt. For a day after a change of the secret the Standard
+// Webhooks signature is two, by the new secret and by the previous one, so that a
+// receiver can change over at any moment in between.
+func (e *endpoint) sign(deliveryID string, at time.Time, body []byte) webhook.Signature {
+	sig := e.signer.Sign(deliveryID, at, body)
+	if e.previous != nil && at.Before(e.PreviousUntil) {
+		sig.Standard += " " + e.previous.Sign(deliveryID, at, body).Standard
+	}
+	return sig
 }
 
 // sender makes attempts: render, sign, send, judge.
@@ -85,7 +104,7 @@ func (s *sender) content(ctx context.Context, j *phone.Job) (phone.Content, erro
 
 // request builds and signs the request of an attempt.
 func (s *sender) request(ctx context.Context, e *endpoint, j *phone.Job, body []byte, a *phone.Attempt) *http.Request {
-	sig := e.signer.Sign(j.DeliveryID, a.SentAt, body)
+	sig := e.sign(j.DeliveryID, a.SentAt, body)
 	a.Legacy, a.Standard = sig.Legacy, sig.Standard
 	header := make(http.Header, 10)
 	sig.SetHeaders(header)

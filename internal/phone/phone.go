@@ -32,6 +32,7 @@ const (
 	PrefixWebhook      = "wh"
 	PrefixDelivery     = "del"
 	PrefixAttempt      = "att"
+	PrefixChange       = "aud"
 )
 
 // idEncoding keeps the order of the bytes it encodes: base32hex, lower case.
@@ -90,7 +91,9 @@ type Key struct {
 	Hint string
 	// Operator marks the key of the person who runs the server, made or given
 	// at its first start. Only such a key may create further projects.
-	Operator  bool
+	Operator bool
+	// Scopes is what the key may do.
+	Scopes    Scopes
 	CreatedAt time.Time
 	// RevokedAt is zero while the key is good.
 	RevokedAt time.Time

@@ -44,7 +44,14 @@ type Webhook struct {
 	AgentID string
 	URL     string
 	Secret  string
-	Status  WebhookStatus
+	// SealSecret, where set, makes of Secret what a store keeps of it, once the
+	// webhook's id is known. A store calls Seal for that.
+	SealSecret func(webhookID, secret string) string
+	// PreviousSecret is what deliveries are signed with besides Secret, until
+	// PreviousUntil; "" where there is none.
+	PreviousSecret string
+	PreviousUntil  time.Time
+	Status         WebhookStatus
 	// ContextLimit is how many messages of history a delivery carries, 0 to 50.
 	ContextLimit int
 	// Timeout bounds one whole attempt.
@@ -64,3 +71,16 @@ type Webhook struct {
 	// Revision grows with every change, so that a newer copy can be told from an older.
 	Revision int64
 }
+
+// Seal puts in place of the secret what a store is to keep of it. Its ID is the
+// one that stays. A second call does nothing.
+func (w *Webhook) Seal() {
+	if w.SealSecret != nil {
+		w.Secret = w.SealSecret(w.ID, w.Secret)
+		w.SealSecret = nil
+	}
+}
+
+// PreviousSecretLife is how long after a change of its secret a webhook's
+// deliveries are signed with the previous one too.
+const PreviousSecretLife = 24 * time.Hour

@@ -165,7 +165,7 @@ func (s *Server) ensureKey(ctx context.Context, given string) error {
 		secret = given
 		key.Hash, key.Hint = sha256.Sum256([]byte(given)), given[:4]
 	}
-	key.Name, key.Operator, key.CreatedAt = "operator", true, now
+	key.Name, key.Operator, key.Scopes, key.CreatedAt = "operator", true, phone.ScopeAdmin, now
 	if found {
 		known, err := s.store.KeyByHash(ctx, key.Hash)
 		if err == nil && known.RevokedAt.IsZero() {

@@ -90,3 +90,11 @@ type Room interface {
 	// Release returns a promise that is not needed after all.
 	Release(webhookID string)
 }
+
+// Secret is what is kept of a webhook's secrets.
+type Secret struct {
+	WebhookID string
+	Secret    string
+	// Previous is "" where there is none.
+	Previous string
+}

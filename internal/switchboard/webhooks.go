@@ -45,9 +45,11 @@ func (s *Switchboard) SetWebhook(ctx context.Context, projectID, agentID string,
 	}
 	s.settling.Lock()
 	defer s.settling.Unlock()
+	now := time.Now().UTC().Truncate(time.Millisecond)
 	w, err := s.cfg.Store.SetWebhook(ctx, phone.Webhook{
 		ID: phone.NewID(phone.PrefixWebhook), ProjectID: projectID, AgentID: agentID, URL: set.URL, Secret: webhook.NewSecret(),
-		ContextLimit: set.ContextLimit, Timeout: set.Timeout, Ordering: set.Ordering, RateLimit: set.RateLimit, CreatedAt: time.Now().UTC().Truncate(time.Millisecond),
+		ContextLimit: set.ContextLimit, Timeout: set.Timeout, Ordering: set.Ordering, RateLimit: set.RateLimit, CreatedAt: now,
+		PreviousUntil: now.Add(phone.PreviousSecretLife),
 	})
 	if err != nil {
 		return w, err

@@ -11,7 +11,10 @@ import (
 // CreateAgent adds an agent.
 func (s *Store) CreateAgent(ctx context.Context, a phone.Agent) error {
 	return s.write(ctx, func(t *tx) error {
-		return exec(t.Conn, "insertAgent", a.ID, a.ProjectID, a.Name, a.Settings, micros(a.CreatedAt))
+		if err := exec(t.Conn, "insertAgent", a.ID, a.ProjectID, a.Name, a.Settings, micros(a.CreatedAt)); err != nil {
+			return err
+		}
+		return t.note(ctx, a.ProjectID, phone.AgentCreated, a.ID, a.Name)
 	})
 }
 
@@ -78,7 +81,10 @@ func (s *Store) UpdateAgent(ctx context.Context, projectID, id string, change fu
 		if err != nil {
 			return err
 		}
-		return exec(t.Conn, "updateAgent", id, a.Name, a.Settings)
+		if err := exec(t.Conn, "updateAgent", id, a.Name, a.Settings); err != nil {
+			return err
+		}
+		return t.note(ctx, projectID, phone.AgentUpdated, id, a.Name)
 	})
 	return a, err
 }
@@ -102,14 +108,17 @@ func (s *Store) DeleteAgent(ctx context.Context, projectID, id string, at time.T
 				continue
 			}
 			gone = append(gone, w.ID)
-			if err := deleteWebhook(t, *w, at, inFlight); err != nil {
+			if err := deleteWebhook(ctx, t, *w, at, inFlight); err != nil {
 				return err
 			}
 		}
 		if err := exec(t.Conn, "releaseNumbers", id); err != nil {
 			return err
 		}
-		return exec(t.Conn, "deleteAgent", id)
+		if err := exec(t.Conn, "deleteAgent", id); err != nil {
+			return err
+		}
+		return t.note(ctx, projectID, phone.AgentDeleted, id, a.Name)
 	})
 	for _, w := range gone {
 		if err == nil {

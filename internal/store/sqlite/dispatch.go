@@ -169,7 +169,7 @@ func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []stor
 	err = s.writeHot(ctx, func(t *tx) error {
 		out = make([]store.Recorded, len(results))
 		for i, r := range results {
-			if err := recordOne(t, r, &out[i]); err != nil {
+			if err := recordOne(ctx, t, r, &out[i]); err != nil {
 				return err
 			}
 		}
@@ -180,7 +180,7 @@ func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []stor
 
 // recordOne moves a delivery to its result, where it is still of the round the
 // attempt was made in, and logs the attempt in any case.
-func recordOne(t *tx, res *phone.Result, out *store.Recorded) error {
+func recordOne(ctx context.Context, t *tx, res *phone.Result, out *store.Recorded) error {
 	j, a := res.Job, &res.Attempt
 	sent := micros(a.SentAt)
 	got := func(r *row) { out.Number = r.int() }
@@ -216,7 +216,7 @@ func recordOne(t *tx, res *phone.Result, out *store.Recorded) error {
 		return err
 	}
 	t.cache.clear()
-	return disableWebhook(t, j.WebhookID)
+	return disableWebhook(ctx, t, *w, w.URL+" answered 410 Gone")
 }
 
 // CreateTest makes a delivery that tests a webhook: bound to it, of one attempt,

@@ -25,8 +25,9 @@ func liveListener(c *sqlite.Conn, projectID, agentID string) (w *phone.Webhook, 
 
 // AddListener makes w the webhook of who listens for w.AgentID, from the next
 // event on. Conflict where somebody listens already, NotFound for an unknown agent.
-func (s *Store) AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error) {
-	err := s.write(ctx, func(t *tx) error {
+func (s *Store) AddListener(ctx context.Context, add phone.Webhook) (w phone.Webhook, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		w = add
 		if err := agentExists(t.Conn, w.ProjectID, w.AgentID); err != nil {
 			return err
 		}
@@ -36,7 +37,11 @@ func (s *Store) AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook
 			return phone.Errorf(phone.Conflict, "somebody listens for this agent already: stop that `switchhook listen` first")
 		}
 		w.Status, w.Revision, w.Listener = phone.WebhookActive, 1, true
-		return insertWebhook(t, w)
+		w.Seal()
+		if err := insertWebhook(t, w); err != nil {
+			return err
+		}
+		return t.note(ctx, w.ProjectID, phone.ListenerAdded, w.ID, "for agent "+w.AgentID)
 	})
 	return w, err
 }
@@ -49,7 +54,7 @@ func (s *Store) RemoveListener(ctx context.Context, id string, at time.Time, inF
 		if err != nil || w == nil || !w.Listener {
 			return err
 		}
-		return deleteWebhook(t, *w, at, inFlight)
+		return deleteWebhook(ctx, t, *w, at, inFlight)
 	})
 	if err != nil {
 		return err
@@ -65,7 +70,7 @@ func (s *Store) RemoveListeners(ctx context.Context, owner string, at time.Time)
 		err := each(t.Conn, "listenersOf", func(r *row) error { left = append(left, readWebhook(r)); return nil }, owner)
 		for _, w := range left {
 			if err == nil {
-				err = deleteWebhook(t, w, at, nil)
+				err = deleteWebhook(ctx, t, w, at, nil)
 			}
 		}
 		return err

@@ -23,7 +23,15 @@ func (s *Store) CreateNumber(ctx context.Context, n phone.Number) error {
 				return err
 			}
 		}
-		return exec(t.Conn, "insertNumber", n.ID, n.ProjectID, n.PhoneNumber, n.Country, n.Type, n.Status, n.AgentID, micros(n.CreatedAt))
+		err = exec(t.Conn, "insertNumber", n.ID, n.ProjectID, n.PhoneNumber, n.Country, n.Type, n.Status, n.AgentID, micros(n.CreatedAt))
+		if err != nil {
+			return err
+		}
+		detail := n.PhoneNumber
+		if n.AgentID != "" {
+			detail += " of agent " + n.AgentID
+		}
+		return t.note(ctx, n.ProjectID, phone.NumberCreated, n.ID, detail)
 	})
 }
 
@@ -65,8 +73,12 @@ func (s *Store) Numbers(ctx context.Context, projectID string, limit, offset int
 // DeleteNumber removes a number. Its conversations stay.
 func (s *Store) DeleteNumber(ctx context.Context, projectID, id string) error {
 	return s.write(ctx, func(t *tx) error {
-		ok, err := one(t.Conn, "deleteNumber", func(*row) {}, projectID, id)
-		return orNotFound(ok, err, "number", id)
+		deleted := ""
+		ok, err := one(t.Conn, "deleteNumber", func(r *row) { deleted = r.text() }, projectID, id)
+		if err := orNotFound(ok, err, "number", id); err != nil {
+			return err
+		}
+		return t.note(ctx, projectID, phone.NumberDeleted, id, deleted)
 	})
 }
 
@@ -79,8 +91,16 @@ func (s *Store) AttachNumber(ctx context.Context, projectID, agentID, numberID s
 		if n, err = numberByID(t.Conn, projectID, numberID); err != nil {
 			return err
 		}
+		from := n.AgentID
 		n.AgentID = agentID
-		return exec(t.Conn, "assignNumber", numberID, agentID)
+		if err := exec(t.Conn, "assignNumber", numberID, agentID); err != nil {
+			return err
+		}
+		detail := n.PhoneNumber + " to agent " + agentID
+		if from != "" && from != agentID {
+			detail += ", was of agent " + from
+		}
+		return t.note(ctx, projectID, phone.NumberAttached, numberID, detail)
 	})
 	return n, err
 }
@@ -98,6 +118,9 @@ func (s *Store) DetachNumber(ctx context.Context, projectID, agentID, numberID s
 		if n.AgentID != agentID {
 			return phone.Errorf(phone.NotFound, "number %s is not attached to agent %s: GET /v1/numbers tells whose it is", numberID, agentID)
 		}
-		return exec(t.Conn, "assignNumber", numberID, "")
+		if err := exec(t.Conn, "assignNumber", numberID, ""); err != nil {
+			return err
+		}
+		return t.note(ctx, projectID, phone.NumberDetached, numberID, n.PhoneNumber+" from agent "+agentID)
 	})
 }

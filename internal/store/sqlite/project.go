@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,7 +16,13 @@ func (s *Store) CreateProject(ctx context.Context, p phone.Project, k phone.Key)
 		if err := insertKey(t, k); err != nil {
 			return err
 		}
-		return exec(t.Conn, "insertProject", p.ID, p.Name, micros(p.CreatedAt))
+		if err := exec(t.Conn, "insertProject", p.ID, p.Name, micros(p.CreatedAt)); err != nil {
+			return err
+		}
+		if err := t.note(ctx, p.ID, phone.ProjectCreated, p.ID, p.Name); err != nil {
+			return err
+		}
+		return noteKey(ctx, t, k)
 	})
 }
 
@@ -107,7 +114,16 @@ func (s *Store) Keys(ctx context.Context, projectID string) (keys []phone.Key, e
 
 // CreateKey adds a key; Conflict where the same key exists.
 func (s *Store) CreateKey(ctx context.Context, k phone.Key) error {
-	return s.write(ctx, func(t *tx) error { return insertKey(t, k) })
+	return s.write(ctx, func(t *tx) error {
+		if err := insertKey(t, k); err != nil {
+			return err
+		}
+		return noteKey(ctx, t, k)
+	})
+}
+
+func noteKey(ctx context.Context, t *tx, k phone.Key) error {
+	return t.note(ctx, k.ProjectID, phone.KeyCreated, k.ID, fmt.Sprintf("%s (%s): %s", k.Name, k.Hint, k.Scopes))
 }
 
 func insertKey(t *tx, k phone.Key) error {
@@ -118,7 +134,7 @@ func insertKey(t *tx, k phone.Key) error {
 	if known {
 		return phone.Errorf(phone.Conflict, "this API key is in use already: choose another one")
 	}
-	return exec(t.Conn, "insertKey", k.ID, k.ProjectID, k.Name, k.Hash[:], k.Hint, k.Operator, micros(k.CreatedAt))
+	return exec(t.Conn, "insertKey", k.ID, k.ProjectID, k.Name, k.Hash[:], k.Hint, k.Operator, micros(k.CreatedAt), k.Scopes.String())
 }
 
 // RevokeKey ends a key from this moment on; NotFound where it is unknown or
@@ -126,8 +142,12 @@ func insertKey(t *tx, k phone.Key) error {
 func (s *Store) RevokeKey(ctx context.Context, projectID, id string, at time.Time) error {
 	defer s.keys.clear()
 	return s.write(ctx, func(t *tx) error {
-		ok, err := one(t.Conn, "revokeKey", func(*row) {}, projectID, id, micros(at))
-		return orNotFound(ok, err, "key", id)
+		name := ""
+		ok, err := one(t.Conn, "revokeKey", func(r *row) { name = r.text() }, projectID, id, micros(at))
+		if err := orNotFound(ok, err, "key", id); err != nil {
+			return err
+		}
+		return t.note(ctx, projectID, phone.KeyRevoked, id, name)
 	})
 }
 

@@ -19,6 +19,8 @@ func readKey(r *row) phone.Key {
 	copy(k.Hash[:], r.bytes())
 	k.Hint, k.Operator = r.text(), r.bool()
 	k.CreatedAt, k.RevokedAt = fromMicros(r.int64()), fromMicros(r.int64())
+	// Written by this package; what cannot be read allows nothing.
+	k.Scopes, _ = phone.ParseScopes(r.text())
 	return k
 }
 
@@ -61,7 +63,7 @@ func readWebhook(r *row) phone.Webhook {
 		Status: phone.WebhookStatus(r.text()), ContextLimit: r.int(),
 		Timeout: time.Duration(r.int64()) * time.Second, CreatedAt: fromMicros(r.int64()), Revision: r.int64(),
 		Ordering: phone.Ordering(r.text()), RateLimit: r.int(), FailingSince: fromMicros(r.int64()),
-		Listener: r.bool(), Owner: r.text(),
+		Listener: r.bool(), Owner: r.text(), PreviousSecret: r.text(), PreviousUntil: fromMicros(r.int64()),
 	}
 }
 
@@ -89,4 +91,11 @@ func readAttempt(r *row) phone.Attempt {
 		Duration: time.Duration(r.int64()) * time.Microsecond, Legacy: r.text(), Standard: r.text(),
 		HTTPStatus: r.int(), Error: r.text(), ResponseBody: r.text(),
 	}
+}
+
+func readChange(r *row) phone.Change {
+	c := phone.Change{ProjectID: r.text(), ID: r.text()}
+	c.Actor = phone.Actor{KeyID: r.text(), KeyName: r.text(), Address: r.text()}
+	c.Action, c.Target, c.Detail, c.At = phone.Action(r.text()), r.text(), r.text(), fromMicros(r.int64())
+	return c
 }

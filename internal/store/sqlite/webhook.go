@@ -58,22 +58,49 @@ func (s *Store) ActiveWebhooks(ctx context.Context) (out []phone.Webhook, err er
 }
 
 // SetWebhook creates the webhook of w.AgentID, or updates it: id and creation
-// time then stay, everything else is w's, and it is active again.
-func (s *Store) SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook, error) {
-	err := s.write(ctx, func(t *tx) error {
+// time then stay, everything else is w's, and it is active again. The secret it
+// had is the previous one from then on, until w.PreviousUntil.
+func (s *Store) SetWebhook(ctx context.Context, set phone.Webhook) (w phone.Webhook, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		w = set
 		old, err := webhookOf(t.Conn, w.ProjectID, w.AgentID)
 		if err != nil {
 			return err
 		}
-		w.Status, w.Revision = phone.WebhookActive, 1
-		if old == nil {
-			return insertWebhook(t, w)
+		if err := setWebhook(t, &w, old); err != nil {
+			return err
 		}
-		w.ID, w.CreatedAt, w.Revision = old.ID, old.CreatedAt, old.Revision+1
-		return exec(t.Conn, "updateWebhook", w.ID, w.URL, w.Secret, string(w.Status), w.ContextLimit, int64(w.Timeout/time.Second), w.Revision,
-			string(w.Ordering), w.RateLimit)
+		return t.note(ctx, w.ProjectID, phone.WebhookSet, w.ID, setDetail(w, old))
 	})
 	return w, err
+}
+
+func setWebhook(t *tx, w, old *phone.Webhook) error {
+	w.Status, w.Revision = phone.WebhookActive, 1
+	if old == nil {
+		w.PreviousUntil = time.Time{}
+		w.Seal()
+		return insertWebhook(t, *w)
+	}
+	w.ID, w.CreatedAt, w.Revision, w.PreviousSecret = old.ID, old.CreatedAt, old.Revision+1, old.Secret
+	w.Seal()
+	return exec(t.Conn, "updateWebhook", w.ID, w.URL, w.Secret, string(w.Status), w.ContextLimit, int64(w.Timeout/time.Second), w.Revision,
+		string(w.Ordering), w.RateLimit, w.PreviousSecret, micros(w.PreviousUntil))
+}
+
+// setDetail says for the audit log what was set.
+func setDetail(w phone.Webhook, old *phone.Webhook) string {
+	whose := "the project's default"
+	if w.AgentID != "" {
+		whose = "of agent " + w.AgentID
+	}
+	if old == nil {
+		return whose + ": " + w.URL
+	}
+	if w.URL == old.URL {
+		return whose + ": " + w.URL + " as before, with a new secret"
+	}
+	return whose + ": " + w.URL + ", was " + old.URL
 }
 
 func insertWebhook(t *tx, w phone.Webhook) error {
@@ -98,9 +125,12 @@ func (s *Store) SetWebhookStatus(ctx context.Context, projectID, agentID string,
 		}
 		w.Status, w.Revision, w.FailingSince = status, w.Revision+1, time.Time{}
 		if status == phone.WebhookDisabled {
-			return disableWebhook(t, w.ID)
+			return disableWebhook(ctx, t, w, w.URL)
 		}
-		return exec(t.Conn, "setWebhookStatus", w.ID, string(status))
+		if err := exec(t.Conn, "setWebhookStatus", w.ID, string(status)); err != nil {
+			return err
+		}
+		return t.note(ctx, projectID, phone.WebhookEnabled, w.ID, w.URL)
 	})
 	if err == nil && status == phone.WebhookDisabled {
 		err = s.Settle(ctx, w.ID)
@@ -122,7 +152,7 @@ func (s *Store) DisableFailing(ctx context.Context, id string, since time.Time) 
 		if err != nil || w == nil || w.Status == phone.WebhookDisabled || micros(w.FailingSince) != micros(since) {
 			return err
 		}
-		return disableWebhook(t, id)
+		return disableWebhook(ctx, t, *w, w.URL+" has failed since "+since.UTC().Format(time.RFC3339))
 	})
 	if err == nil {
 		err = s.Settle(ctx, id)
@@ -131,11 +161,14 @@ func (s *Store) DisableFailing(ctx context.Context, id string, since time.Time) 
 }
 
 // disableWebhook stops a webhook. Settle ends what is pending of it.
-func disableWebhook(t *tx, id string) error {
-	if err := exec(t.Conn, "setWebhookStatus", id, string(phone.WebhookDisabled)); err != nil {
+func disableWebhook(ctx context.Context, t *tx, w phone.Webhook, detail string) error {
+	if err := exec(t.Conn, "setWebhookStatus", w.ID, string(phone.WebhookDisabled)); err != nil {
 		return err
 	}
-	return unsettle(t, id)
+	if err := t.note(ctx, w.ProjectID, phone.WebhookDisabledBy, w.ID, detail); err != nil {
+		return err
+	}
+	return unsettle(t, w.ID)
 }
 
 // unsettle takes everything pending of a webhook out of the dispatcher's hands,
@@ -161,7 +194,7 @@ func (s *Store) DeleteWebhook(ctx context.Context, projectID, agentID string, at
 			return phone.Errorf(phone.NotFound, "no webhook is set here, so there is none to delete")
 		}
 		id = w.ID
-		return deleteWebhook(t, *w, at, inFlight)
+		return deleteWebhook(ctx, t, *w, at, inFlight)
 	})
 	if err != nil {
 		return err
@@ -171,8 +204,15 @@ func (s *Store) DeleteWebhook(ctx context.Context, projectID, agentID string, at
 
 // deleteWebhook removes a webhook, and ends what is under way of it. What the
 // dispatcher held besides was surely not sent: it is settled with the rest.
-func deleteWebhook(t *tx, w phone.Webhook, at time.Time, inFlight []string) error {
+func deleteWebhook(ctx context.Context, t *tx, w phone.Webhook, at time.Time, inFlight []string) error {
 	if err := exec(t.Conn, "deleteWebhook", w.ID, micros(at)); err != nil {
+		return err
+	}
+	action, detail := phone.WebhookDeleted, w.URL
+	if w.Listener {
+		action, detail = phone.ListenerRemoved, "for agent "+w.AgentID
+	}
+	if err := t.note(ctx, w.ProjectID, action, w.ID, detail); err != nil {
 		return err
 	}
 	if err := unsettle(t, w.ID); err != nil {

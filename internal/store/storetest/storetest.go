@@ -19,6 +19,10 @@ type Store interface {
 	KeyByHash(ctx context.Context, hash [32]byte) (phone.Key, error)
 	CreateKey(ctx context.Context, k phone.Key) error
 	RevokeKey(ctx context.Context, projectID, id string, at time.Time) error
+	Changes(ctx context.Context, projectID, before string, limit int) ([]phone.Change, bool, error)
+	ActiveWebhooks(ctx context.Context) ([]phone.Webhook, error)
+	Secrets(ctx context.Context) ([]store.Secret, error)
+	ReplaceSecrets(ctx context.Context, old store.Secret, secret, previous string) error
 	CreateAgent(ctx context.Context, a phone.Agent) error
 	DeleteAgent(ctx context.Context, projectID, id string, at time.Time, inFlight []string) (phone.Agent, error)
 	CreateNumber(ctx context.Context, n phone.Number) error
@@ -71,6 +75,9 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store) {
 		{"FailingEndpoints", failing},
 		{"SettlesInSlices", settlesInSlices},
 		{"Listeners", listeners},
+		{"AuditLog", audit},
+		{"AuditLogOfTheServer", auditOfTheServer},
+		{"Secrets", secrets},
 		{"Prunes", prunes},
 		{"CountersAgreeWithTheLog", counters},
 	} {
@@ -195,12 +202,12 @@ func (b *bench) result(j *phone.Job, status phone.DeliveryStatus) store.Recorded
 
 func keys(b *bench) {
 	ctx := b.Context()
-	k := phone.Key{ID: phone.NewID(phone.PrefixKey), ProjectID: b.project, Hash: [32]byte{2}, CreatedAt: b.now}
+	k := phone.Key{ID: phone.NewID(phone.PrefixKey), ProjectID: b.project, Hash: [32]byte{2}, Scopes: phone.ScopeRead | phone.ScopeIngest, CreatedAt: b.now}
 	b.must(b.CreateKey(ctx, k))
 	if err := b.CreateKey(ctx, k); phone.CodeOf(err) != phone.Conflict {
 		b.Error("the same key again:", err)
 	}
-	if got, err := b.KeyByHash(ctx, k.Hash); err != nil || got.ProjectID != b.project {
+	if got, err := b.KeyByHash(ctx, k.Hash); err != nil || got.ProjectID != b.project || got.Scopes != k.Scopes {
 		b.Error(got, err)
 	}
 	if err := b.RevokeKey(ctx, "prj_other", k.ID, b.now); phone.CodeOf(err) != phone.NotFound {

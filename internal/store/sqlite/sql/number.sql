@@ -27,4 +27,4 @@ SELECT count(*) FROM numbers WHERE project_id = ?1
 UPDATE numbers SET agent_id = ?2 WHERE id = ?1
 
 -- name: deleteNumber
-DELETE FROM numbers WHERE id = ?2 AND project_id = ?1 RETURNING id
+DELETE FROM numbers WHERE id = ?2 AND project_id = ?1 RETURNING phone_number

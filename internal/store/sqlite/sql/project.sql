@@ -8,20 +8,20 @@ SELECT id, name, created_at FROM projects WHERE id = ?1
 SELECT id, name, created_at FROM projects ORDER BY id LIMIT 1
 
 -- name: insertKey
-INSERT INTO api_keys (id, project_id, name, hash, hint, operator, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+INSERT INTO api_keys (id, project_id, name, hash, hint, operator, created_at, scopes)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 
 -- name: keyByHash
 -- served by the unique index on api_keys.hash
-SELECT id, project_id, name, hash, hint, operator, created_at, revoked_at FROM api_keys
+SELECT id, project_id, name, hash, hint, operator, created_at, revoked_at, scopes FROM api_keys
 WHERE hash = ?1 AND revoked_at = 0
 
 -- name: keys
-SELECT id, project_id, name, hash, hint, operator, created_at, revoked_at FROM api_keys
+SELECT id, project_id, name, hash, hint, operator, created_at, revoked_at, scopes FROM api_keys
 WHERE project_id = ?1 ORDER BY id
 
 -- name: revokeKey
-UPDATE api_keys SET revoked_at = ?3 WHERE project_id = ?1 AND id = ?2 AND revoked_at = 0 RETURNING id
+UPDATE api_keys SET revoked_at = ?3 WHERE project_id = ?1 AND id = ?2 AND revoked_at = 0 RETURNING name
 
 -- name: keyHashKnown
 SELECT project_id FROM api_keys WHERE hash = ?1
