@@ -70,13 +70,27 @@ type attemptView struct {
 	HTTPStatus     *int              `json:"httpStatus"`
 	ErrorMessage   *string           `json:"errorMessage"`
 	ResponseBody   *string           `json:"responseBody" doc:"The first 4 KiB."`
+	Timing         timingView        `json:"timing"`
 	RequestHeaders map[string]string `json:"requestHeaders"`
+}
+
+// timingView says where an attempt's time went, in milliseconds.
+type timingView struct {
+	DNSMs       float64 `json:"dnsMs" doc:"0 where the connection was kept from before, as are the next two."`
+	ConnectMs   float64 `json:"connectMs"`
+	TLSMs       float64 `json:"tlsMs"`
+	FirstByteMs float64 `json:"firstByteMs" doc:"From the start of the attempt to the answer's first byte; 0 where none came."`
+}
+
+func viewTiming(t phone.Timing) timingView {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	return timingView{ms(t.DNS), ms(t.Connect), ms(t.TLS), ms(t.FirstByte)}
 }
 
 func viewAttempt(d phone.Delivery, a phone.Attempt) attemptView {
 	v := attemptView{
 		ID: a.ID, Number: a.Number, StartedAt: deliver.FormatTime(a.SentAt), DurationMs: a.Duration.Milliseconds(), URL: a.URL,
-		ErrorMessage: orNull(a.Error), RequestHeaders: requestHeaders(d),
+		ErrorMessage: orNull(a.Error), Timing: viewTiming(a.Timing), RequestHeaders: requestHeaders(d),
 	}
 	ts := strconv.FormatInt(a.SentAt.Unix(), 10)
 	v.RequestHeaders[webhook.HeaderTimestamp], v.RequestHeaders[webhook.HeaderStandardTimestamp] = ts, ts

@@ -84,10 +84,12 @@ func (s *sender) attempt(ctx context.Context, e *endpoint, j *phone.Job, probe b
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
+	var watch stopwatch
+	ctx = watch.trace(ctx)
 	a := phone.Attempt{ID: phone.NewID(phone.PrefixAttempt), DeliveryID: j.DeliveryID, URL: e.URL, SentAt: time.Now()}
 	res := &phone.Result{Job: j, Probe: probe}
 	header := s.send(s.request(ctx, e, j, body, &a), e, &a, res)
-	a.Duration = time.Since(a.SentAt)
+	a.Duration, a.Timing = time.Since(a.SentAt), watch.timing(a.SentAt)
 	res.Attempt = a
 	s.judge(res, header, body)
 	return res, nil

@@ -71,6 +71,7 @@ type Attempt struct {
 	URL      string
 	SentAt   time.Time
 	Duration time.Duration
+	Timing   Timing
 	// Legacy and Standard are the signatures that were sent.
 	Legacy, Standard string
 	// HTTPStatus is 0 where there was no answer; Error then says why.
@@ -78,6 +79,14 @@ type Attempt struct {
 	Error      string
 	// ResponseBody is the first 4 KiB of the answer.
 	ResponseBody string
+}
+
+// Timing says where an attempt's time went. What did not happen is 0: a kept
+// connection needs no name lookup, no connecting and no handshake.
+type Timing struct {
+	DNS, Connect, TLS time.Duration
+	// FirstByte is from the start of the attempt to the first byte of the answer.
+	FirstByte time.Duration
 }
 
 // Job is what the dispatcher knows of a pending delivery while it holds it.

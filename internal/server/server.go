@@ -20,6 +20,7 @@ import (
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/pulse"
 	"switchhook.dev/switchhook/internal/store"
 	"switchhook.dev/switchhook/internal/store/sqlite"
 	"switchhook.dev/switchhook/internal/switchboard"
@@ -64,6 +65,7 @@ type Server struct {
 	store      *sqlite.Store
 	dispatcher *deliver.Dispatcher
 	board      *switchboard.Switchboard
+	pulse      *pulse.Pulse
 	pruning    sync.WaitGroup
 	stopPrune  context.CancelFunc
 	stopped    bool
@@ -102,6 +104,8 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w: choose another address with --listen", cfg.Listen, err)
 	}
+	s.pulse = pulse.New(s.store, cfg.Logger)
+	s.pulse.Start(ctx)
 	watchers, metrics := switchboard.NewWatchers(), newMetrics()
 	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
 	s.dispatcher = deliver.New(deliver.Config{
@@ -110,6 +114,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
 			metrics.recorded(results, recorded)
 			watchers.Recorded(results, recorded)
+			s.pulse.Recorded(results, recorded)
 		},
 	})
 	if err := s.dispatcher.Start(ctx); err != nil {
@@ -118,7 +123,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.board = switchboard.New(switchboard.Config{
 		Store: s.store, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
-		Accepted: func(n int) { metrics.accepted.Add(float64(n)) },
+		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted,
 	})
 	s.prune(ctx, cfg.Retention)
 	base, stopStreams := context.WithCancel(context.WithoutCancel(ctx))
@@ -257,6 +262,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.dispatcher != nil {
 		errs = append(errs, s.dispatcher.Stop(ctx))
+	}
+	if s.pulse != nil {
+		s.pulse.Stop(ctx)
 	}
 	return errors.Join(append(errs, s.store.Close())...)
 }

@@ -41,6 +41,9 @@ type DeliveryFilter struct {
 	Since, Until time.Time
 	Limit        int
 	Offset       int
+	// Progress, where set, is told by RetryAll, again and again, how many it has
+	// taken so far.
+	Progress func(taken int)
 }
 
 // MaxFilteredTotal is where a store stops counting what a filter selects.

@@ -187,6 +187,7 @@ func (a *acceptor) commit(group []submitted) {
 		}
 	}
 	a.board.cfg.Accepted(taken)
+	a.board.cfg.Taken(events, out)
 	for _, sub := range group {
 		n := len(sub.events)
 		sub.done <- out[:n:n]

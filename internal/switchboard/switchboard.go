@@ -49,6 +49,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Accepted is called with how many events a transaction took in; nil for nobody.
 	Accepted func(events int)
+	// Taken is called with the events of a transaction and their answers; nil for nobody.
+	Taken func(events []*phone.NewEvent, out []phone.Accepted)
 	// Watchers receive deliveries as they change; nil for none.
 	Watchers *Watchers
 }
@@ -72,6 +74,9 @@ func New(cfg Config) *Switchboard {
 	}
 	if cfg.Accepted == nil {
 		cfg.Accepted = func(int) {}
+	}
+	if cfg.Taken == nil {
+		cfg.Taken = func([]*phone.NewEvent, []phone.Accepted) {}
 	}
 	if cfg.Watchers == nil {
 		cfg.Watchers = NewWatchers()

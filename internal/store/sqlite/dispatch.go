@@ -206,7 +206,8 @@ func recordOne(ctx context.Context, t *tx, res *phone.Result, out *store.Recorde
 		}
 	}
 	err = exec(t.Conn, "insertAttempt", j.DeliveryID, out.Number, a.ID, a.URL, sent, a.Duration.Microseconds(),
-		a.Legacy, a.Standard, a.HTTPStatus, a.Error, a.ResponseBody)
+		a.Legacy, a.Standard, a.HTTPStatus, a.Error, a.ResponseBody,
+		a.Timing.DNS.Microseconds(), a.Timing.Connect.Microseconds(), a.Timing.TLS.Microseconds(), a.Timing.FirstByte.Microseconds())
 	if err != nil || !res.DisableWebhook {
 		return err
 	}
@@ -324,6 +325,9 @@ func (s *Store) RetryAll(ctx context.Context, f store.DeliveryFilter, now time.T
 				return n, webhooks, err
 			}
 			n += sliceCount
+			if f.Progress != nil {
+				f.Progress(n)
+			}
 		}
 	}
 	return n, webhooks, nil

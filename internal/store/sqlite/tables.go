@@ -86,11 +86,15 @@ func readJob(r *row) jobRow {
 }
 
 func readAttempt(r *row) phone.Attempt {
-	return phone.Attempt{
+	a := phone.Attempt{
 		ID: r.text(), DeliveryID: r.text(), Number: r.int(), URL: r.text(), SentAt: fromMicros(r.int64()),
 		Duration: time.Duration(r.int64()) * time.Microsecond, Legacy: r.text(), Standard: r.text(),
 		HTTPStatus: r.int(), Error: r.text(), ResponseBody: r.text(),
 	}
+	for _, d := range []*time.Duration{&a.Timing.DNS, &a.Timing.Connect, &a.Timing.TLS, &a.Timing.FirstByte} {
+		*d = time.Duration(r.int64()) * time.Microsecond
+	}
+	return a
 }
 
 func readChange(r *row) phone.Change {

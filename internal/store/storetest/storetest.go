@@ -52,6 +52,7 @@ type Store interface {
 	Totals(ctx context.Context, projectID string) (store.Counts, error)
 	Stats(ctx context.Context, projectID string, since time.Time) ([]store.HourCount, error)
 	Close() error
+	LookStore
 }
 
 // Run runs the suite. open opens the store at a place, as a start of the server
@@ -80,6 +81,17 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store) {
 		{"Secrets", secrets},
 		{"Prunes", prunes},
 		{"CountersAgreeWithTheLog", counters},
+		{"Timings", timings},
+		{"MinutesOfEachProject", minutes},
+		{"Sessions", sessions},
+		{"LookPagesAndFilters", look},
+		{"LookForText", lookForText},
+		{"EndpointsInTrouble", troubles},
+		{"WhatWaits", waitings},
+		{"LooksAtAgents", agentLooks},
+		{"Threads", threads},
+		{"ManyConversations", manyConversations},
+		{"ProgressOfAReplay", progress},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bench{T: t, open: open, place: t.TempDir()}

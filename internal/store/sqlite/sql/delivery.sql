@@ -81,12 +81,14 @@ RETURNING attempts
 UPDATE deliveries SET attempts = attempts + 1, last_attempt_at = ?2 WHERE id = ?1 RETURNING attempts, status
 
 -- name: insertAttempt
-INSERT INTO attempts (delivery_id, number, id, url, sent_at, duration_us, legacy, standard, http_status, error, response_body)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+INSERT INTO attempts (delivery_id, number, id, url, sent_at, duration_us, legacy, standard, http_status, error, response_body,
+  dns_us, connect_us, tls_us, first_byte_us)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
 
 -- name: attemptsOf
 -- served by the primary key of attempts
-SELECT id, delivery_id, number, url, sent_at, duration_us, legacy, standard, http_status, error, response_body
+SELECT id, delivery_id, number, url, sent_at, duration_us, legacy, standard, http_status, error, response_body,
+  dns_us, connect_us, tls_us, first_byte_us
 FROM attempts WHERE delivery_id = ?1 ORDER BY number
 
 -- name: pendingOf
