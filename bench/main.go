@@ -26,13 +26,14 @@ type program struct {
 }
 
 type runCmd struct {
-	Out     string         `placeholder:"FILE" help:"Write the table, and what machine this is, to this Markdown file too."`
-	Server  string         `placeholder:"BINARY" help:"The switchhook program to measure; built from this module where not given."`
-	Dir     string         `placeholder:"DIR" help:"Where databases are put while measuring; a temporary folder where not given."`
-	Only    *regexp.Regexp `placeholder:"REGEXP" help:"Only the scenarios with such a name: throughput, latency, hanging, busy, backlog, log."`
-	Log     int            `default:"10000000" help:"Deliveries in the long log."`
-	Pending int            `default:"1000000" help:"Deliveries of the backlog."`
-	Seconds float64        `default:"6" help:"How long each measurement takes."`
+	Out      string         `placeholder:"FILE" help:"Write the table, and what machine this is, to this Markdown file too."`
+	Server   string         `placeholder:"BINARY" help:"The switchhook program to measure; built from this module where not given."`
+	Dir      string         `placeholder:"DIR" help:"Where databases are put while measuring; a temporary folder where not given."`
+	Only     *regexp.Regexp `placeholder:"REGEXP" help:"Only the scenarios with such a name: throughput, latency, hanging, busy, backlog, log."`
+	Log      int            `default:"10000000" help:"Deliveries in the long log."`
+	Pending  int            `default:"1000000" help:"Deliveries of the backlog."`
+	Profiles string         `placeholder:"DIR" help:"Also take the server's CPU, allocation, mutex and block profiles under the throughput loads, into this folder."`
+	Seconds  float64        `default:"6" help:"How long each measurement takes."`
 }
 
 // bench is what the scenarios share.

@@ -32,11 +32,18 @@ func throughput(b *bench) error {
 	if _, _, err := w.delivered(func() (int64, error) { return w.fill(12_000, everyday.event) }); err != nil {
 		return err
 	}
-	single, err := w.rate("/v1/events", 1, everyday.event)
+	var single, batch rate
+	err = w.profiled("one-a-request", func() (err error) {
+		single, err = w.rate("/v1/events", 1, everyday.event)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	batch, err := w.rate("/v1/events/batch", batchSize, batchOf(batchSize, everyday.event))
+	err = w.profiled("in-batches", func() (err error) {
+		batch, err = w.rate("/v1/events/batch", batchSize, batchOf(batchSize, everyday.event))
+		return err
+	})
 	if err != nil {
 		return err
 	}

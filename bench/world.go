@@ -10,11 +10,12 @@ import (
 // world is a server, its receivers, and agents with webhooks of their own.
 type world struct {
 	*bench
-	srv    *process
-	api    *client
-	sink   *sink
-	sent   int64 // events taken, for settle
-	dbFile string
+	srv      *process
+	api      *client
+	sink     *sink
+	sent     int64 // events taken, for settle
+	dbFile   string
+	profiler *profiler // nil where no profiles are taken
 }
 
 // newWorld starts a server on a new database.
@@ -28,7 +29,14 @@ func (b *bench) newWorld(name string) (*world, error) {
 }
 
 func (w *world) startServer() (err error) {
-	w.srv, err = w.start(w.Server, "serve", "--dev", "--listen", "127.0.0.1:0", "--database", "sqlite:"+w.dbFile, "--api-key", apiKey)
+	args := []string{"serve", "--dev", "--listen", "127.0.0.1:0", "--database", "sqlite:" + w.dbFile, "--api-key", apiKey}
+	if w.Profiles != "" {
+		if w.profiler, err = newProfiler(w.Profiles); err != nil {
+			return err
+		}
+		args = append(args, "--profile", w.profiler.address)
+	}
+	w.srv, err = w.start(w.Server, args...)
 	if err == nil {
 		w.api = newClient(w.srv.url)
 	}

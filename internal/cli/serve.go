@@ -38,6 +38,7 @@ type ServeCmd struct {
 	MaxPerEndpoint       int             `name:"max-in-flight-per-endpoint" env:"SWITCHHOOK_MAX_IN_FLIGHT_PER_ENDPOINT" default:"32" help:"Requests in flight to one endpoint."`
 	DisableAfter         Span            `name:"disable-after" env:"SWITCHHOOK_DISABLE_AFTER" default:"5d" help:"How long an endpoint may fail before its webhook is disabled."`
 	Retention            Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
+	Profile              string          `env:"SWITCHHOOK_PROFILE" placeholder:"ADDRESS" help:"Address to serve Go's profiles on, such as 127.0.0.1:6060. Keep it private."`
 	LogFormat            string          `name:"log-format" env:"SWITCHHOOK_LOG_FORMAT" enum:"auto,json,text" default:"auto" help:"How to log: json, text, or auto, which is text with --dev and json otherwise."`
 }
 
@@ -94,7 +95,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
 		Policy:   netguard.Policy{AllowHTTP: c.AllowHTTP || c.Dev, AllowPrivate: c.AllowPrivateNetworks || c.Dev},
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint,
-		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention),
+		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
 	})
 	if err != nil {
 		return err

@@ -46,6 +46,8 @@ type Config struct {
 	DisableAfter time.Duration
 	// Retention is how long deliveries are kept; 0 is forever.
 	Retention time.Duration
+	// Profile is an address to serve Go's profiles on; "" serves none.
+	Profile string
 	// Version is shown to receivers and in the API's document.
 	Version string
 	Logger  *slog.Logger
@@ -59,16 +61,17 @@ type Server struct {
 	// has one already. It is not to be had again.
 	NewKey string
 
-	logger     *slog.Logger
-	http       *http.Server
-	served     chan error
-	store      *sqlite.Store
-	dispatcher *deliver.Dispatcher
-	board      *switchboard.Switchboard
-	pulse      *pulse.Pulse
-	pruning    sync.WaitGroup
-	stopPrune  context.CancelFunc
-	stopped    bool
+	logger       *slog.Logger
+	http         *http.Server
+	served       chan error
+	store        *sqlite.Store
+	dispatcher   *deliver.Dispatcher
+	board        *switchboard.Switchboard
+	pulse        *pulse.Pulse
+	pruning      sync.WaitGroup
+	stopPrune    context.CancelFunc
+	stopProfiles func() error // nil where none are served
+	stopped      bool
 }
 
 // minAPIKey is the shortest key that may be chosen: 16 characters of the usual
@@ -99,6 +102,11 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}()
 	if err := s.ensureKey(ctx, cfg.APIKey); err != nil {
 		return nil, err
+	}
+	if cfg.Profile != "" {
+		if s.stopProfiles, err = serveProfiles(ctx, cfg.Profile, cfg.Logger); err != nil {
+			return nil, err
+		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
@@ -265,6 +273,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.pulse != nil {
 		s.pulse.Stop(ctx)
+	}
+	if s.stopProfiles != nil {
+		errs = append(errs, s.stopProfiles())
 	}
 	return errors.Join(append(errs, s.store.Close())...)
 }
