@@ -268,7 +268,7 @@ func (d *Dispatcher) refresh(w phone.Webhook, decided bool) {
 	if old := l.endpoint; old == nil || w.Revision >= old.Revision {
 		l.endpoint = e
 		if old == nil || w.Revision > old.Revision || !l.open {
-			l.breaker, l.pacer = breaker{}, newPacer(w.RateLimit)
+			l.breaker, l.window, l.pacer = breaker{}, window{}, newPacer(w.RateLimit)
 			if !w.FailingSince.IsZero() {
 				l.breaker = failingSince(w.FailingSince)
 			}
@@ -478,6 +478,7 @@ func (d *Dispatcher) judge(l *lane, e *endpoint, res *phone.Result) {
 		return // the webhook has been set anew since, or the attempt was cut off by us
 	}
 	now := time.Now()
+	l.window.judge(res, d.cfg.PerEndpoint)
 	switch {
 	case res.Status == phone.Success:
 		if l.breaker.success() {

@@ -1,6 +1,11 @@
 package deliver
 
-import "time"
+import (
+	"net/http"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+)
 
 // share is how many requests one endpoint may have in flight: its own limit, but
 // never more than an eighth of the room that all have left together. However many
@@ -8,6 +13,30 @@ import "time"
 // always allowed. (Dynamic thresholds, Choudhury and Hahne, 1998.)
 func share(perEndpoint, limit, inFlight int) int {
 	return max(1, min(perEndpoint, (limit-inFlight)/8))
+}
+
+// firstWindow is how many requests an endpoint may have in flight before it has
+// answered one.
+const firstWindow = 4
+
+// window is how many requests an endpoint has earned to have in flight. Each one
+// that succeeds earns one more, up to the endpoint's limit; each that gets no
+// answer, or is told to come later, halves it. So one that hangs is hit by a few
+// requests, which time out together, and not by as many as one that works
+// (additive increase, multiplicative decrease: Chiu and Jain, 1989). Other answers
+// say nothing of its load. The zero value is firstWindow.
+type window struct{ earned int }
+
+func (w *window) size() int { return firstWindow + w.earned }
+
+// judge notes what came of a request. limit is the endpoint's, at least 1.
+func (w *window) judge(res *phone.Result, limit int) {
+	switch status := res.Attempt.HTTPStatus; {
+	case res.Status == phone.Success:
+		w.earned = max(w.earned, min(w.earned+1, limit-firstWindow))
+	case status == 0, status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		w.earned = max(0, w.size()/2-firstWindow)
+	}
 }
 
 // pacer spaces requests so that no more than a rate start in a second (the

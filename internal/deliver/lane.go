@@ -29,6 +29,7 @@ type lane struct {
 	parked []*phone.Job
 
 	breaker breaker
+	window  window
 	pacer   pacer
 	probing bool // a probe is in flight, or being recorded
 
@@ -138,7 +139,7 @@ func (l *lane) next(now time.Time, limit int) (j *phone.Job, probe bool, until t
 		}
 		until = l.breaker.next
 	default:
-		if l.inFlight >= limit {
+		if l.inFlight >= min(limit, l.window.size()) {
 			return nil, false, until
 		}
 	}
