@@ -166,7 +166,7 @@ func history(c *sqlite.Conn, e phone.Event, limit int) (out []phone.Message, err
 // Record writes what came of attempts, in one transaction. Where a webhook was
 // disabled by it, Settle is to be called after.
 func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []store.Recorded, err error) {
-	err = s.writeHot(ctx, func(t *tx) error {
+	err = s.writeLazy(ctx, func(t *tx) error {
 		out = make([]store.Recorded, len(results))
 		for i, r := range results {
 			if err := recordOne(ctx, t, r, &out[i]); err != nil {

@@ -36,6 +36,10 @@ const appID = 0x5377486b
 
 const (
 	readers = 8
+	// lazyWait is how long results of attempts may wait for an accept to share a
+	// transaction with: a delivery whose result is lost in a crash is sent again
+	// anyway, and a few milliseconds more of that cost nothing.
+	lazyWait = 5 * time.Millisecond
 	// maxGroup bounds how many writes share a transaction: enough to make the
 	// fsync cheap, few enough that nobody waits long for somebody else's work.
 	maxGroup = 512

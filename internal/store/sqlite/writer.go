@@ -15,6 +15,9 @@ type write struct {
 	do   func(*tx) error
 	hot  bool // it keeps the cache true by itself
 	bare bool // it runs alone, outside of any transaction
+	// lazy says that nobody's answer hangs on it: it may wait lazyWait for another
+	// write to share a transaction, and its sync to the disk, with.
+	lazy bool
 	done chan error
 }
 
@@ -45,6 +48,11 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 // there are many in a second.
 func (s *Store) writeHot(ctx context.Context, do func(*tx) error) error {
 	return s.queue(ctx, &write{do: do, hot: true, done: make(chan error, 1)})
+}
+
+// writeLazy is writeHot for what may wait a little for company.
+func (s *Store) writeLazy(ctx context.Context, do func(*tx) error) error {
+	return s.queue(ctx, &write{do: do, hot: true, lazy: true, done: make(chan error, 1)})
 }
 
 func (s *Store) queue(ctx context.Context, w *write) error {
@@ -94,17 +102,40 @@ func (s *Store) writer(conn *sqlite.Conn) {
 				return
 			}
 		}
-	more:
-		for len(group) < maxGroup {
-			select {
-			case w := <-s.writes:
-				group = append(group, w)
-			default:
-				break more
-			}
-		}
-		s.commit(conn, group)
+		s.commit(conn, s.gather(group))
 	}
+}
+
+// gather adds to a group what is queued. A group in which everything is lazy waits
+// until something is not, or for lazyWait.
+func (s *Store) gather(group []*write) []*write {
+	lazy := group[0].lazy
+	var company <-chan time.Time
+	for len(group) < maxGroup {
+		select {
+		case w := <-s.writes:
+			group = append(group, w)
+			lazy = lazy && w.lazy
+			continue
+		default:
+		}
+		if !lazy {
+			break
+		}
+		if company == nil {
+			company = time.After(lazyWait)
+		}
+		select {
+		case w := <-s.writes:
+			group = append(group, w)
+			lazy = lazy && w.lazy
+		case <-company:
+			return group
+		case <-s.closing:
+			return group
+		}
+	}
+	return group
 }
 
 // apart takes out of a group what must run outside of a transaction, and runs it.
