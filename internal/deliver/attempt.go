@@ -99,7 +99,7 @@ func (s *sender) attempt(ctx context.Context, e *endpoint, j *phone.Job, probe b
 // in memory still.
 func (s *sender) content(ctx context.Context, j *phone.Job) (phone.Content, error) {
 	if j.Event == nil {
-		return s.store.Content(ctx, j.DeliveryID)
+		return s.store.Content(ctx, j.ProjectID, j.DeliveryID)
 	}
 	return phone.Content{Event: *j.Event, History: j.History}, nil
 }

@@ -27,7 +27,7 @@ type Store interface {
 	Due(ctx context.Context, webhookID string, now time.Time, limit int, strict bool) (store.Batch, error)
 	HandBack(ctx context.Context, jobs []*phone.Job) error
 	Hurry(ctx context.Context, webhookID string, now time.Time) error
-	Content(ctx context.Context, deliveryID string) (phone.Content, error)
+	Content(ctx context.Context, projectID, deliveryID string) (phone.Content, error)
 	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
 	SetFailing(ctx context.Context, webhookID string, since time.Time) error
 	DisableFailing(ctx context.Context, webhookID string, since time.Time) error

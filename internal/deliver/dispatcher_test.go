@@ -167,7 +167,7 @@ func (l *ledger) DisableFailing(_ context.Context, id string, since time.Time) e
 func (l *ledger) Settle(context.Context, string) error { return nil }
 func (l *ledger) SettleAll(context.Context) error      { return nil }
 
-func (l *ledger) Content(_ context.Context, id string) (phone.Content, error) {
+func (l *ledger) Content(_ context.Context, _, id string) (phone.Content, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return phone.Content{Event: phone.Event{ID: phone.EventID(id), Type: phone.EventMessage, Data: []byte("{}")}}, l.fail

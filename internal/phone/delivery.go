@@ -110,6 +110,9 @@ type Job struct {
 	// attempt; nil where it must be. History belongs to it, and is not to be changed.
 	Event   *Event
 	History []Message
+	// Webhook is a fresh delivery's webhook as the transaction that bound it read it:
+	// a dispatcher may not know it yet, or know an older revision. nil otherwise.
+	Webhook *Webhook
 	// Handed says that a dispatcher owns the job already: the store has it marked
 	// as one that may have been sent.
 	Handed bool

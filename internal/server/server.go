@@ -64,7 +64,7 @@ type Server struct {
 	logger       *slog.Logger
 	http         *http.Server
 	served       chan error
-	store        *sqlite.Store
+	store        Store
 	dispatcher   *deliver.Dispatcher
 	board        *switchboard.Switchboard
 	pulse        *pulse.Pulse
@@ -149,7 +149,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 }
 
 // openStore opens the store that a database URL names.
-func openStore(ctx context.Context, database string) (*sqlite.Store, error) {
+func openStore(ctx context.Context, database string) (Store, error) {
 	scheme, rest, ok := strings.Cut(database, ":")
 	switch {
 	case !ok || rest == "":

@@ -34,7 +34,7 @@ type Store interface {
 	DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error
 	CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error
 
-	Content(ctx context.Context, deliveryID string) (phone.Content, error)
+	Content(ctx context.Context, projectID, deliveryID string) (phone.Content, error)
 	Delivery(ctx context.Context, projectID, id string) (store.DeliveryDetail, error)
 	Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (phone.Job, error)
 	RetryAll(ctx context.Context, f store.DeliveryFilter, now time.Time, attempts int) (int, []string, error)
@@ -121,7 +121,7 @@ func (s *Switchboard) Delivery(ctx context.Context, projectID, id string) (Deliv
 	if err != nil {
 		return DeliveryView{}, err
 	}
-	content, err := s.cfg.Store.Content(ctx, id)
+	content, err := s.cfg.Store.Content(ctx, projectID, id)
 	if err != nil {
 		return DeliveryView{}, err
 	}

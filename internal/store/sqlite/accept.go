@@ -273,7 +273,7 @@ func (a *acceptance) bind() error {
 			next = 0
 			a.carry(job, event)
 		}
-		a.out.Job = job
+		a.out.Job, job.Webhook = job, b.Webhook
 	}
 	return insertDelivery(a.tx, job, event, b, false, next)
 }

@@ -126,7 +126,7 @@ func (s *Store) Hurry(ctx context.Context, webhookID string, now time.Time) erro
 // Content returns what the body of a delivery is rendered from. Nothing of it
 // changes while the delivery lives: messages are only ever appended, and events
 // and the limit of history are frozen when the delivery is bound.
-func (s *Store) Content(ctx context.Context, deliveryID string) (out phone.Content, err error) {
+func (s *Store) Content(ctx context.Context, projectID, deliveryID string) (out phone.Content, err error) {
 	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
 		limit := 0
 		ok, err := one(c, "content", func(r *row) {
@@ -137,7 +137,7 @@ func (s *Store) Content(ctx context.Context, deliveryID string) (out phone.Conte
 				Data: r.bytes(), State: r.bytes(), HistoryBefore: r.int64(), At: fromMicros(r.int64()),
 			}
 		}, deliveryID)
-		if err := orNotFound(ok, err, "delivery", deliveryID); err != nil {
+		if err := orNotFound(ok && out.Event.ProjectID == projectID, err, "delivery", deliveryID); err != nil {
 			return err
 		}
 		if out.Body == nil {

@@ -43,7 +43,7 @@ type Store interface {
 	AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
 	RemoveListener(ctx context.Context, id string, at time.Time, inFlight []string) error
 	RemoveListeners(ctx context.Context, owner string, at time.Time) error
-	Content(ctx context.Context, deliveryID string) (phone.Content, error)
+	Content(ctx context.Context, projectID, deliveryID string) (phone.Content, error)
 	Record(ctx context.Context, results []*phone.Result) ([]store.Recorded, error)
 	Retry(ctx context.Context, projectID, id string, now time.Time, attempts int) (phone.Job, error)
 	RetryAll(ctx context.Context, f store.DeliveryFilter, now time.Time, attempts int) (int, []string, error)
@@ -270,11 +270,11 @@ func history(b *bench) {
 	b.accept("one", false)
 	a := b.accept("two", false)
 	b.accept("three", false)
-	c, err := b.Content(b.Context(), a.DeliveryID)
+	c, err := b.Content(b.Context(), b.project, a.DeliveryID)
 	b.must(err)
 	fresh := b.accept("four", true)
 	held := fresh.Job.History
-	read, err := b.Content(b.Context(), fresh.DeliveryID)
+	read, err := b.Content(b.Context(), b.project, fresh.DeliveryID)
 	b.must(err)
 	if fmt.Sprintf("%+v", held) != fmt.Sprintf("%+v", read.History) || fmt.Sprintf("%+v", *fresh.Job.Event) != fmt.Sprintf("%+v", read.Event) || len(held) != 3 {
 		b.Errorf("what a job carries, %+v with %+v, is not what is read, %+v", *fresh.Job.Event, held, read)
@@ -283,7 +283,7 @@ func history(b *bench) {
 		b.Errorf("%+v", c)
 	}
 	b.result(a.Job, phone.Pending)
-	if c, err = b.Content(b.Context(), a.DeliveryID); err != nil || string(c.Body) != "frozen" {
+	if c, err = b.Content(b.Context(), b.project, a.DeliveryID); err != nil || string(c.Body) != "frozen" {
 		b.Errorf("%q %v", c.Body, err)
 	}
 }

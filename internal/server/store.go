@@ -1,0 +1,23 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"switchhook.dev/switchhook/internal/api"
+	"switchhook.dev/switchhook/internal/deliver"
+	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/switchboard"
+)
+
+// Store is what the server needs of a store: what its parts need, and what it
+// does with it itself.
+type Store interface {
+	api.Store
+	switchboard.Store
+	deliver.Store
+
+	FirstProject(ctx context.Context) (phone.Project, bool, error)
+	Prune(ctx context.Context, before time.Time, after string) (next string, err error)
+	Close() error
+}
