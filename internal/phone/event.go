@@ -93,7 +93,7 @@ type Accepted struct {
 	// Duplicate says that this is an earlier event's answer, by idempotency key.
 	Duplicate bool
 	// Job is what the dispatcher is to be handed; nil where nothing is to be sent.
-	Job *Job
+	Job *Job `json:"-"`
 	// Err is set where this event, and only it, was not accepted.
 	Err error
 }
