@@ -7,6 +7,7 @@ import (
 	"switchhook.dev/switchhook/internal/api"
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/phone"
+	"switchhook.dev/switchhook/internal/pulse"
 	"switchhook.dev/switchhook/internal/switchboard"
 )
 
@@ -16,6 +17,7 @@ type Store interface {
 	api.Store
 	switchboard.Store
 	deliver.Store
+	pulse.Store
 
 	FirstProject(ctx context.Context) (phone.Project, bool, error)
 	Prune(ctx context.Context, before time.Time, after string) (next string, err error)
