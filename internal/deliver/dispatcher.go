@@ -272,6 +272,9 @@ func (d *Dispatcher) refresh(w phone.Webhook, decided bool) {
 			if !w.FailingSince.IsZero() {
 				l.breaker = failingSince(w.FailingSince)
 			}
+			if l.noting {
+				d.setFailing(l, w.FailingSince) // not what is being written of how it was before
+			}
 		}
 	}
 	l.open, l.settled, l.stored = true, true, true
@@ -444,7 +447,9 @@ func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job, probe bool) {
 	d.load(l)
 }
 
-// again starts a job anew after a pause: it could not be read. The caller holds mu.
+// again gives a job that could not be read back to the store, after a pause: it
+// may have ended meanwhile, which the store alone knows. What follows it in its
+// conversation goes with it, and stays behind it. The caller holds mu.
 func (d *Dispatcher) again(l *lane, j *phone.Job, probe bool) {
 	if d.halted {
 		delete(l.held, j.DeliveryID)
@@ -457,16 +462,19 @@ func (d *Dispatcher) again(l *lane, j *phone.Job, probe bool) {
 		if probe {
 			l.probing = false
 		}
+		back := []*phone.Job{j}
+		if l.open && j.ConversationID != "" {
+			back = append(back, l.evict(j.ConversationID)...)
+		}
 		l.release(j)
 		l.forget(j.DeliveryID)
 		switch {
 		case d.halted:
 			// It stays held in the store; the next start takes it back.
 		case l.open:
-			l.held[j.DeliveryID] = j
-			l.queue.pushFront(j)
+			d.handBack(l, back)
 		default:
-			l.parked = append(l.parked, j)
+			l.parked = append(l.parked, back...)
 		}
 		d.pump(l)
 	})
@@ -551,14 +559,30 @@ func (d *Dispatcher) inStore(l *lane, change func() error) {
 	}()
 }
 
-// setFailing notes in the store since when an endpoint fails. The caller holds mu.
+// setFailing notes in the store since when an endpoint fails. One note is written
+// at a time, and the last one stays. The caller holds mu.
 func (d *Dispatcher) setFailing(l *lane, since time.Time) {
+	l.failing, l.noted = since, false
+	if l.noting {
+		return
+	}
+	l.noting = true
 	d.work.Add(1)
 	go func() {
 		defer d.work.Done()
-		if err := d.cfg.Store.SetFailing(context.WithoutCancel(d.ctx), l.id, since); err != nil {
-			d.cfg.Logger.Warn("the state of an endpoint could not be written", "webhook", l.id, "error", err)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for !l.noted {
+			l.noted = true
+			since := l.failing
+			d.mu.Unlock()
+			err := d.cfg.Store.SetFailing(context.WithoutCancel(d.ctx), l.id, since)
+			d.mu.Lock()
+			if err != nil {
+				d.cfg.Logger.Warn("the state of an endpoint could not be written", "webhook", l.id, "error", err)
+			}
 		}
+		l.noting = false
 	}()
 }
 
@@ -659,17 +683,9 @@ func (d *Dispatcher) fetch(l *lane, epoch, want int, strict bool) {
 		d.load(l)
 		return
 	}
-	// One whose result is on disk, but not yet known to be, is handed out anew
-	// while it is still held here: it comes back once that is known.
-	var early []*phone.Job
 	for _, j := range b.Jobs {
-		if l.held[j.DeliveryID] != nil {
-			early = append(early, j)
-			continue
-		}
 		l.enqueue(j)
 	}
-	d.handBack(l, early)
 	l.stored = l.stored || b.More
 	if !b.NextDue.IsZero() {
 		d.wakeAt(l, b.NextDue)

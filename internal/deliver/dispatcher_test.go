@@ -33,6 +33,12 @@ type ledger struct {
 	held    map[string]bool
 	failing map[string]time.Time
 	fail    error // what every call answers with, where set
+	// lag is how long after its results are on disk Record returns.
+	lag time.Duration
+	// dues counts the looks into the store, slow ones where slow is set: a
+	// dispatcher that looks without end then lets time pass.
+	dues int
+	slow time.Duration
 }
 
 func newLedger(t *testing.T) *ledger {
@@ -76,8 +82,10 @@ func (l *ledger) WebhookByID(_ context.Context, id string) (*phone.Webhook, erro
 }
 
 func (l *ledger) Due(_ context.Context, id string, now time.Time, limit int, strict bool) (b store.Batch, err error) {
+	time.Sleep(l.slow)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.dues++
 	if l.fail != nil {
 		return b, l.fail
 	}
@@ -127,7 +135,7 @@ func (l *ledger) HandBack(_ context.Context, jobs []*phone.Job) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, j := range jobs {
-		if kept := l.jobs[j.DeliveryID]; kept != nil && l.held[j.DeliveryID] {
+		if kept := l.jobs[j.DeliveryID]; kept != nil && l.held[j.DeliveryID] && kept.Round == j.Round {
 			l.held[j.DeliveryID], l.due[j.DeliveryID] = false, j.CreatedAt
 		}
 	}
@@ -174,6 +182,7 @@ func (l *ledger) Content(_ context.Context, _, id string) (phone.Content, error)
 }
 
 func (l *ledger) Record(_ context.Context, results []*phone.Result) ([]store.Recorded, error) {
+	defer func() { time.Sleep(l.lag) }()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
@@ -186,6 +195,9 @@ func (l *ledger) Record(_ context.Context, results []*phone.Result) ([]store.Rec
 		if !pending {
 			l.t.Errorf("%s was sent after it was final", r.Job.DeliveryID)
 			continue
+		}
+		if r.Job.Round != j.Round {
+			continue // it moved on without this attempt
 		}
 		next := *j
 		next.Attempts++

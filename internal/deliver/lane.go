@@ -33,11 +33,18 @@ type lane struct {
 	pacer   pacer
 	probing bool // a probe is in flight, or being recorded
 
+	// failing is what is to be noted in the store of the endpoint's failing.
+	failing       time.Time
+	noting, noted bool
+
 	queue   jobs                    // ready to be sent, oldest first
 	waiting map[string][]*phone.Job // by conversation, oldest first
 	busy    map[string]string       // conversations, by which delivery they are busy with
 	held    map[string]*phone.Job   // by delivery: queued, waiting, in flight, being recorded
 	started map[string]bool         // those of held whose attempt began
+	// anew is what the store handed out again while the attempt before it is held
+	// here: its result is on disk, or of no account any more, and is not known yet.
+	anew map[string]*phone.Job
 
 	reserved int // room promised to deliveries that are being accepted
 	inFlight int
@@ -58,6 +65,7 @@ func newLane(id string) *lane {
 		busy:    map[string]string{},
 		held:    map[string]*phone.Job{},
 		started: map[string]bool{},
+		anew:    map[string]*phone.Job{},
 	}
 }
 
@@ -114,8 +122,13 @@ func (l *lane) hasRoom() bool {
 
 func (l *lane) strict() bool { return l.endpoint.Ordering == phone.OrderStrict }
 
-// enqueue takes a job into memory.
+// enqueue takes a job into memory. One that is held already waits until that one
+// is forgotten.
 func (l *lane) enqueue(j *phone.Job) {
+	if l.held[j.DeliveryID] != nil {
+		l.anew[j.DeliveryID] = j
+		return
+	}
 	l.held[j.DeliveryID] = j
 	l.queue.push(j)
 }
@@ -189,10 +202,15 @@ func (l *lane) release(j *phone.Job) {
 	}
 }
 
-// forget drops a job that is on record.
+// forget drops a job that is on record. Where it was handed out anew meanwhile
+// that takes its place.
 func (l *lane) forget(id string) {
 	delete(l.held, id)
 	delete(l.started, id)
+	if j := l.anew[id]; j != nil {
+		delete(l.anew, id)
+		l.enqueue(j)
+	}
 }
 
 // evict takes out of memory what has not started, of one conversation or ("") of
@@ -202,6 +220,12 @@ func (l *lane) evict(conversation string) (out []*phone.Job) {
 		if !l.started[id] && (conversation == "" || j.ConversationID == conversation) {
 			out = append(out, j)
 			delete(l.held, id)
+		}
+	}
+	for id, j := range l.anew {
+		if conversation == "" || j.ConversationID == conversation {
+			out = append(out, j)
+			delete(l.anew, id)
 		}
 	}
 	if conversation == "" {

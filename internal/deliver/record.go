@@ -108,17 +108,31 @@ func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
 }
 
 // reread settles a webhook that was disabled by its endpoint: it may have been
-// set anew meanwhile, and then goes on.
+// set anew meanwhile, and then goes on. A store that fails is asked again.
 func (d *Dispatcher) reread(id string) {
-	err := d.cfg.Store.Settle(d.ctx, id)
-	var w *phone.Webhook
-	if err == nil {
-		w, err = d.cfg.Store.WebhookByID(d.ctx, id)
-	}
-	switch {
-	case err != nil:
-		d.cfg.Logger.Error("disabled webhook could not be settled: set it anew, or restart, to send to it again", "webhook", id, "error", err)
-	case w != nil:
-		d.refresh(*w, false)
+	for {
+		err := d.cfg.Store.Settle(d.ctx, id)
+		var w *phone.Webhook
+		if err == nil {
+			w, err = d.cfg.Store.WebhookByID(d.ctx, id)
+		}
+		if err == nil {
+			if w != nil {
+				d.refresh(*w, false)
+			}
+			return
+		}
+		d.cfg.Logger.Error("disabled webhook could not be settled: trying again", "webhook", id, "error", err)
+		d.mu.Lock()
+		halted := d.halted
+		d.mu.Unlock()
+		if halted {
+			return // the next start settles it
+		}
+		select {
+		case <-time.After(storePause):
+		case <-d.ctx.Done():
+			return
+		}
 	}
 }

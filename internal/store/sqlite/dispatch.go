@@ -81,7 +81,7 @@ func (s *Store) HandBack(ctx context.Context, jobs []*phone.Job) error {
 	for chunk := range slices.Chunk(jobs, 500) {
 		err := s.writeHot(ctx, func(t *tx) error {
 			for _, j := range chunk {
-				if err := exec(t.Conn, "handBack", j.DeliveryID, j.WebhookID, j.Round, t.run); err != nil {
+				if err := exec(t.Conn, "handBack", j.DeliveryID, j.WebhookID, j.Round, t.run, micros(time.Now())); err != nil {
 					return err
 				}
 			}
@@ -111,7 +111,7 @@ func (s *Store) Hurry(ctx context.Context, webhookID string, now time.Time) erro
 				return err
 			}
 			for _, id := range later {
-				if err := exec(t.Conn, "dueNow", id); err != nil {
+				if err := exec(t.Conn, "dueNow", id, micros(now)); err != nil {
 					return err
 				}
 			}

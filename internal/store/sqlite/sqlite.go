@@ -132,7 +132,7 @@ func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, erro
 		})
 	}
 	if err == nil {
-		err = exec(conn, "takeBack")
+		err = exec(conn, "takeBack", micros(time.Now()))
 	}
 	if err != nil {
 		_ = conn.Close()

@@ -168,13 +168,14 @@ func disableWebhook(ctx context.Context, t *tx, w phone.Webhook, detail string) 
 	if err := t.note(ctx, w.ProjectID, phone.WebhookDisabledBy, w.ID, detail); err != nil {
 		return err
 	}
-	return unsettle(t, w.ID)
+	return unsettle(t, w.ID, 0)
 }
 
 // unsettle takes everything pending of a webhook out of the dispatcher's hands,
-// and marks it as left to settle.
-func unsettle(t *tx, id string) error {
-	if err := exec(t.Conn, "takeBackFrom", id, t.run); err != nil {
+// and marks it as left to settle. What that run of the server held is surely
+// unsent; 0 where nobody knows what is under way.
+func unsettle(t *tx, id string, run int64) error {
+	if err := exec(t.Conn, "takeBackFrom", id, run, micros(time.Now())); err != nil {
 		return err
 	}
 	return exec(t.Conn, "setSettling", id, 1)
@@ -215,7 +216,7 @@ func deleteWebhook(ctx context.Context, t *tx, w phone.Webhook, at time.Time, in
 	if err := t.note(ctx, w.ProjectID, action, w.ID, detail); err != nil {
 		return err
 	}
-	if err := unsettle(t, w.ID); err != nil {
+	if err := unsettle(t, w.ID, t.run); err != nil {
 		return err
 	}
 	for _, id := range inFlight {
@@ -224,6 +225,9 @@ func deleteWebhook(ctx context.Context, t *tx, w phone.Webhook, at time.Time, in
 			continue
 		}
 		if err != nil {
+			return err
+		}
+		if err := exec(t.Conn, "mayBeSent", j.DeliveryID); err != nil {
 			return err
 		}
 		p := pending{id: j.DeliveryID, agentID: j.AgentID, eventType: string(j.EventType), createdAt: micros(j.CreatedAt)}
@@ -321,7 +325,7 @@ type pending struct {
 func (p pending) settle(t *tx, projectID, webhookID string, b phone.Binding) error {
 	next := int64(0)
 	if b.Status == phone.Pending {
-		next = p.createdAt
+		next = min(p.createdAt, micros(time.Now()))
 	}
 	if b.Status == phone.Failed && b.Webhook == nil {
 		b.Webhook = &phone.Webhook{ID: webhookID}

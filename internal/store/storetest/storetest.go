@@ -30,6 +30,7 @@ type Store interface {
 	SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
 	SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error)
 	DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error
+	CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error
 	Due(ctx context.Context, webhookID string, now time.Time, limit int, strict bool) (store.Batch, error)
 	HandBack(ctx context.Context, jobs []*phone.Job) error
 	Hurry(ctx context.Context, webhookID string, now time.Time) error
@@ -68,6 +69,10 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store) {
 		{"HistoryIsWhatCameBefore", history},
 		{"HandedOverAndDeleted", handedAndDeleted},
 		{"AfterACrash", crashed},
+		{"MayBeSent", mayBeSent},
+		{"MayBeSentBeforeAReplay", mayBeSentBeforeAReplay},
+		{"ClockAhead", clockAhead},
+		{"TestsAreNotHurried", testsAreNotHurried},
 		{"LateResults", lateResults},
 		{"RoundsOfAttempts", rounds},
 		{"GoneDisables", gone},

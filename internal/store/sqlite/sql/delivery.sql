@@ -23,7 +23,8 @@ WHERE webhook_id = ?1 AND next_attempt_at > 0 AND next_attempt_at <= ?2
 ORDER BY next_attempt_at, id LIMIT (?3 + 0)
 
 -- name: hold
-UPDATE deliveries SET handed = ?2, next_attempt_at = 0 WHERE id = ?1
+-- an earlier mark stays: it says that an earlier run may have sent it
+UPDATE deliveries SET handed = iif(attempts = 0 AND handed <> 0, handed, ?2), next_attempt_at = 0 WHERE id = ?1
 
 -- name: blockedUntil
 -- served by deliveries_waiting: whether an earlier delivery of the conversation is due later than at ?3
@@ -35,18 +36,24 @@ ORDER BY id LIMIT 1
 UPDATE deliveries SET next_attempt_at = ?2 WHERE id = ?1
 
 -- name: handBack
--- what was held and did not start; ?3 is the round it was held in, so that nothing that moved on is touched
-UPDATE deliveries SET next_attempt_at = created_at, handed = iif(attempts = 0, 0, handed)
-WHERE id = ?1 AND webhook_id = ?2 AND round = ?3 AND handed = ?4 AND status = 'pending' AND next_attempt_at = 0
+-- what was held and did not start; ?3 is the round it was held in, so that nothing that moved on is touched.
+-- ?5 is now: a clock that was ahead when it came in makes nobody wait
+UPDATE deliveries SET next_attempt_at = min(created_at, ?5), handed = iif(attempts = 0 AND handed = ?4, 0, handed)
+WHERE id = ?1 AND webhook_id = ?2 AND round = ?3 AND status = 'pending' AND next_attempt_at = 0
 
 -- name: takeBack
--- served by deliveries_held: whatever an earlier run of the server held
-UPDATE deliveries SET next_attempt_at = created_at WHERE status = 'pending' AND next_attempt_at = 0
+-- served by deliveries_held: whatever an earlier run of the server held; ?1 is now
+UPDATE deliveries SET next_attempt_at = min(created_at, ?1) WHERE status = 'pending' AND next_attempt_at = 0
 
 -- name: takeBackFrom
--- served by deliveries_held: what the dispatcher held of one webhook, and has dropped
-UPDATE deliveries SET next_attempt_at = created_at, handed = iif(attempts = 0 AND handed = ?2, 0, handed)
+-- served by deliveries_held: what the dispatcher held of one webhook, and has dropped. ?2 is the run whose
+-- deliveries were surely not sent, ?3 is now
+UPDATE deliveries SET next_attempt_at = min(created_at, ?3), handed = iif(attempts = 0 AND handed = ?2, 0, handed)
 WHERE status = 'pending' AND next_attempt_at = 0 AND webhook_id = (?1 || '')
+
+-- name: mayBeSent
+-- its attempt is under way: whatever becomes of the result, it may have been received
+UPDATE deliveries SET handed = -1 WHERE id = ?1 AND attempts = 0
 
 -- name: nextDue
 -- served by deliveries_due; once all that is due is held, the first that is not
@@ -55,14 +62,14 @@ WHERE webhook_id = ?1 AND next_attempt_at > 0
 ORDER BY next_attempt_at LIMIT 1
 
 -- name: dueLast
--- served by deliveries_due, from its far end
+-- served by deliveries_due, from its far end; a test is not the lanes' to hurry
 SELECT id, next_attempt_at FROM deliveries
-WHERE webhook_id = ?1 AND next_attempt_at > 0
+WHERE webhook_id = ?1 AND next_attempt_at > 0 AND test = 0
 ORDER BY next_attempt_at DESC LIMIT (?2 + 0)
 
 -- name: dueNow
--- due at once, in its old order
-UPDATE deliveries SET next_attempt_at = created_at WHERE id = ?1
+-- due at once, in its old order; ?2 is now
+UPDATE deliveries SET next_attempt_at = min(created_at, ?2) WHERE id = ?1
 
 -- name: recordResult
 -- ?7 is 0 for a probe, which spends no attempt
@@ -107,9 +114,10 @@ WHERE id = ?1
 UPDATE deliveries SET next_attempt_at = ?2 WHERE id = ?1 AND status = 'pending' AND next_attempt_at > 0
 
 -- name: replay
--- the limit of history stays where an attempt was made: its bytes must not change
+-- the limit of history stays where an attempt was made: its bytes must not change. That it may have been sent
+-- before stays too
 UPDATE deliveries SET status = 'pending', webhook_id = ?2, context_limit = iif(attempts > 0, context_limit, ?3),
-  round = round + 1, round_attempts = ?4, handed = 0, next_attempt_at = ?5, ended = '',
+  round = round + 1, round_attempts = ?4, handed = iif(attempts = 0 AND handed <> 0, -1, 0), next_attempt_at = ?5, ended = '',
   strict = ?6
 WHERE id = ?1
 
