@@ -127,6 +127,9 @@ func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, erro
 		err = migrate(ctx, conn)
 	}
 	if err == nil {
+		err = refuseMoved(conn, path)
+	}
+	if err == nil {
 		err = sqlitex.Execute(conn, query("nextRun"), &sqlitex.ExecOptions{
 			ResultFunc: func(st *sqlite.Stmt) error { s.run = st.ColumnInt64(0); return nil },
 		})
@@ -158,6 +161,9 @@ func migrate(ctx context.Context, conn *sqlite.Conn) error {
 }
 
 func explainOpen(path string, err error) error {
+	if phone.CodeOf(err) != "" {
+		return err
+	}
 	switch sqlite.ErrCode(err).ToPrimary() {
 	case sqlite.ResultNotADB, sqlite.ResultCorrupt:
 		return fmt.Errorf("%s is damaged or not a Switchhook database: restore a backup of it, or name another file with --database: %w", path, err)
