@@ -30,6 +30,7 @@ type ServeCmd struct {
 	Listen               string          `env:"SWITCHHOOK_LISTEN" default:"127.0.0.1:8080" help:"Address to serve the API on."`
 	Database             string          `env:"SWITCHHOOK_DATABASE" default:"sqlite:switchhook.db" help:"Where everything is kept: sqlite:FILE."`
 	APIKey               string          `name:"api-key" env:"SWITCHHOOK_API_KEY" help:"A key for the first project. Without it the first start makes one and prints it once."`
+	SecretKeyFile        string          `name:"secret-key-file" env:"SWITCHHOOK_SECRET_KEY_FILE" placeholder:"FILE" help:"The keys that the webhooks' secrets are sealed under: the first seals, all open. SWITCHHOOK_SECRET_KEY may hold them instead. Default: a file beside the SQLite database, made at the first start."`
 	Dev                  bool            `env:"SWITCHHOOK_DEV" help:"For your own machine: permits http and private addresses as endpoints, and logs for people."`
 	AllowHTTP            bool            `name:"allow-http" env:"SWITCHHOOK_ALLOW_HTTP" help:"Permit endpoints with http URLs."`
 	AllowPrivateNetworks bool            `name:"allow-private-networks" env:"SWITCHHOOK_ALLOW_PRIVATE_NETWORKS" help:"Permit endpoints on private, loopback and other special addresses."`
@@ -93,6 +94,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	logger := newLogger(c.LogFormat, c.Dev, kctx.Stderr)
 	srv, err := server.Start(ctx, server.Config{
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
+		SecretKeyFile: c.SecretKeyFile, SecretKeys: os.Getenv("SWITCHHOOK_SECRET_KEY"), // never a flag: others see those
 		Policy:   netguard.Policy{AllowHTTP: c.AllowHTTP || c.Dev, AllowPrivate: c.AllowPrivateNetworks || c.Dev},
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,

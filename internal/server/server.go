@@ -34,6 +34,10 @@ type Config struct {
 	Database string
 	// APIKey is a key for the first project; "" makes one at the first start.
 	APIKey string
+	// SecretKeys are the keys that the webhooks' secrets are sealed under, as
+	// seal.Parse reads them; "" for those in SecretKeyFile, and where that is "" too,
+	// beside an embedded database in a file that the first start makes.
+	SecretKeys, SecretKeyFile string
 	// Policy says which addresses a webhook may have.
 	Policy netguard.Policy
 	// Schedule is deliver.DefaultSchedule where nil.
@@ -100,6 +104,9 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
+	if s.store, err = sealSecrets(ctx, s.store, cfg); err != nil {
+		return nil, err
+	}
 	if err := s.ensureKey(ctx, cfg.APIKey); err != nil {
 		return nil, err
 	}
