@@ -14,7 +14,6 @@ import (
 
 	"github.com/alecthomas/kong"
 	"switchhook.dev/switchhook/internal/deliver"
-	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/server"
 )
 
@@ -27,20 +26,19 @@ const stopGrace = 30 * time.Second
 
 // ServeCmd runs the server.
 type ServeCmd struct {
-	Listen               string          `env:"SWITCHHOOK_LISTEN" default:"127.0.0.1:8080" help:"Address to serve the API on."`
-	Database             string          `env:"SWITCHHOOK_DATABASE" default:"sqlite:switchhook.db" help:"Where everything is kept: sqlite:FILE."`
-	APIKey               string          `name:"api-key" env:"SWITCHHOOK_API_KEY" help:"A key for the first project. Without it the first start makes one and prints it once."`
-	SecretKeyFile        string          `name:"secret-key-file" env:"SWITCHHOOK_SECRET_KEY_FILE" placeholder:"FILE" help:"The keys that the webhooks' secrets are sealed under: the first seals, all open. SWITCHHOOK_SECRET_KEY may hold them instead. Default: a file beside the SQLite database, made at the first start."`
-	Dev                  bool            `env:"SWITCHHOOK_DEV" help:"For your own machine: permits http and private addresses as endpoints, and logs for people."`
-	AllowHTTP            bool            `name:"allow-http" env:"SWITCHHOOK_ALLOW_HTTP" help:"Permit endpoints with http URLs."`
-	AllowPrivateNetworks bool            `name:"allow-private-networks" env:"SWITCHHOOK_ALLOW_PRIVATE_NETWORKS" help:"Permit endpoints on private, loopback and other special addresses."`
-	RetrySchedule        []time.Duration `name:"retry-schedule" env:"SWITCHHOOK_RETRY_SCHEDULE" default:"5s,30s,2m,10m,1h" help:"How long after each failed attempt the next one follows."`
-	MaxInFlight          int             `name:"max-in-flight" env:"SWITCHHOOK_MAX_IN_FLIGHT" default:"1024" help:"Requests in flight to all endpoints."`
-	MaxPerEndpoint       int             `name:"max-in-flight-per-endpoint" env:"SWITCHHOOK_MAX_IN_FLIGHT_PER_ENDPOINT" default:"32" help:"Requests in flight to one endpoint."`
-	DisableAfter         Span            `name:"disable-after" env:"SWITCHHOOK_DISABLE_AFTER" default:"5d" help:"How long an endpoint may fail before its webhook is disabled."`
-	Retention            Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
-	Profile              string          `env:"SWITCHHOOK_PROFILE" placeholder:"ADDRESS" help:"Address to serve Go's profiles on, such as 127.0.0.1:6060. Keep it private."`
-	LogFormat            string          `name:"log-format" env:"SWITCHHOOK_LOG_FORMAT" enum:"auto,json,text" default:"auto" help:"How to log: json, text, or auto, which is text with --dev and json otherwise."`
+	Listen         string          `env:"SWITCHHOOK_LISTEN" default:"127.0.0.1:8080" help:"Address to serve the API on."`
+	Database       string          `env:"SWITCHHOOK_DATABASE" default:"sqlite:switchhook.db" help:"Where everything is kept: sqlite:FILE."`
+	APIKey         string          `name:"api-key" env:"SWITCHHOOK_API_KEY" help:"A key for the first project. Without it the first start makes one and prints it once."`
+	Dev            bool            `env:"SWITCHHOOK_DEV" help:"For your own machine: permits http and private addresses as endpoints, and logs for people."`
+	RetrySchedule  []time.Duration `name:"retry-schedule" env:"SWITCHHOOK_RETRY_SCHEDULE" default:"5s,30s,2m,10m,1h" help:"How long after each failed attempt the next one follows."`
+	MaxInFlight    int             `name:"max-in-flight" env:"SWITCHHOOK_MAX_IN_FLIGHT" default:"1024" help:"Requests in flight to all endpoints."`
+	MaxPerEndpoint int             `name:"max-in-flight-per-endpoint" env:"SWITCHHOOK_MAX_IN_FLIGHT_PER_ENDPOINT" default:"32" help:"Requests in flight to one endpoint."`
+	DisableAfter   Span            `name:"disable-after" env:"SWITCHHOOK_DISABLE_AFTER" default:"5d" help:"How long an endpoint may fail before its webhook is disabled."`
+	Retention      Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
+	Profile        string          `env:"SWITCHHOOK_PROFILE" placeholder:"ADDRESS" help:"Address to serve Go's profiles on, such as 127.0.0.1:6060. Keep it private."`
+	LogFormat      string          `name:"log-format" env:"SWITCHHOOK_LOG_FORMAT" enum:"auto,json,text" default:"auto" help:"How to log: json, text, or auto, which is text with --dev and json otherwise."`
+
+	DoorFlags
 }
 
 // Span is a duration that may also be given in days: "30d".
@@ -95,7 +93,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	srv, err := server.Start(ctx, server.Config{
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
 		SecretKeyFile: c.SecretKeyFile, SecretKeys: os.Getenv("SWITCHHOOK_SECRET_KEY"), // never a flag: others see those
-		Policy:   netguard.Policy{AllowHTTP: c.AllowHTTP || c.Dev, AllowPrivate: c.AllowPrivateNetworks || c.Dev},
+		Policy:   c.policy(c.Dev),
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
 	})

@@ -20,6 +20,7 @@ func explain(err error, host string, timeout time.Duration) string {
 	var (
 		dns      *net.DNSError
 		address  *netguard.AddressError
+		port     *netguard.PortError
 		unknown  x509.UnknownAuthorityError
 		hostname x509.HostnameError
 		invalid  x509.CertificateInvalidError
@@ -29,6 +30,8 @@ func explain(err error, host string, timeout time.Duration) string {
 	switch {
 	case errors.As(err, &address):
 		return address.Error()
+	case errors.As(err, &port):
+		return port.Error()
 	case errors.Is(err, context.DeadlineExceeded) || isTimeout(err):
 		return fmt.Sprintf("timeout: %s gave no complete answer within %s: answer faster, or raise the webhook's timeout", host, timeout)
 	case errors.Is(err, context.Canceled):

@@ -35,7 +35,7 @@ func TestCheckDial(t *testing.T) {
 		{"tcp6", "[64:ff9b::a00:1]:443", "64:ff9b::a00:1"},
 	}
 	for _, tt := range tests {
-		err := checkDial(tt.network, tt.address)
+		err := Policy{}.checkDial(tt.network, tt.address)
 		if tt.refused == "" {
 			if err != nil {
 				t.Errorf("checkDial(%s, %s) = %v, want nil", tt.network, tt.address, err)
@@ -48,7 +48,7 @@ func TestCheckDial(t *testing.T) {
 		}
 	}
 	for _, bad := range [][2]string{{"udp4", "8.8.8.8:53"}, {"unix", "/tmp/socket"}, {"tcp4", "example.com:443"}, {"tcp4", ""}} {
-		if checkDial(bad[0], bad[1]) == nil {
+		if (Policy{}).checkDial(bad[0], bad[1]) == nil {
 			t.Errorf("checkDial(%s, %s) = nil, want an error", bad[0], bad[1])
 		}
 	}
@@ -73,7 +73,7 @@ func TestDialerRefuses(t *testing.T) {
 			t.Fatalf("%s: %v, want an AddressError in an OpError in a url.Error", host, err)
 		}
 		want := refusal.Addr.String() + " is a private address, which this server does not call: " +
-			"use a public address, or start the server with --allow-private-networks"
+			"use a public address, or start the server with --allow-networks or --allow-private-networks"
 		if refusal.Error() != want || !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: %v, want it to end in %q", host, err, want)
 		}

@@ -13,7 +13,11 @@
 package netguard
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 
 	"code.dny.dev/ssrf"
 )
@@ -25,20 +29,56 @@ type Policy struct {
 	AllowHTTP bool
 	// AllowPrivate accepts every address: loopback, private and link-local ones too.
 	AllowPrivate bool
+	// AllowNetworks are networks whose addresses are accepted although they are not
+	// public. An IPv4 network does not open the IPv6 forms that translate to it.
+	AllowNetworks []netip.Prefix
+	// Ports are those that an endpoint may have; any where there is none.
+	Ports []uint16
 }
 
-// guardian holds the list. Ports are free: endpoints on 8443 are common, and a
-// public address is no less public there.
+// guardian holds the list. Ports and the networks that an operator allows are the
+// policy's.
 var guardian = ssrf.New(ssrf.WithAnyPort())
 
-// checkAddr refuses what is not public, whatever the policy allows.
-func checkAddr(addr netip.Addr) error {
+// checkAddr refuses what is neither public nor allowed.
+func (p Policy) checkAddr(addr netip.Addr) error {
 	// ::ffff:10.0.0.1 is dialled as 10.0.0.1, so it is judged as that.
 	addr = addr.Unmap()
+	if p.AllowPrivate || p.allowsNetworkOf(addr) {
+		return nil
+	}
 	if err := guardian.SafeAddr(addr); err != nil {
 		return &AddressError{Addr: addr, err: err}
 	}
 	return nil
+}
+
+func (p Policy) allowsNetworkOf(addr netip.Addr) bool {
+	return slices.ContainsFunc(p.AllowNetworks, func(n netip.Prefix) bool { return n.Contains(addr) })
+}
+
+// checkPort refuses a port that the policy does not have.
+func (p Policy) checkPort(port uint16) error {
+	if len(p.Ports) == 0 || slices.Contains(p.Ports, port) {
+		return nil
+	}
+	return &PortError{Port: port, allowed: p.Ports}
+}
+
+// PortError is the refusal to connect to a port that is not allowed.
+type PortError struct {
+	Port uint16
+
+	allowed []uint16
+}
+
+// Error says which port was refused and how to mend it.
+func (e *PortError) Error() string {
+	allowed := make([]string, len(e.allowed))
+	for i, p := range e.allowed {
+		allowed[i] = strconv.Itoa(int(p))
+	}
+	return fmt.Sprintf("port %d is not one that this server calls: use %s, or start the server with --allow-ports", e.Port, strings.Join(allowed, " or "))
 }
 
 // AddressError is the refusal to connect to an address that is not public. From
@@ -59,5 +99,5 @@ func (e *AddressError) Unwrap() error { return e.err }
 // privateReason is one sentence for both checks, so that a user who met it once knows it.
 func privateReason(host string) string {
 	return host + " is a private address, which this server does not call: " +
-		"use a public address, or start the server with --allow-private-networks"
+		"use a public address, or start the server with --allow-networks or --allow-private-networks"
 }

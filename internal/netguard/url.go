@@ -34,6 +34,7 @@ const (
 	TypeTooLong        = "url_too_long"
 	TypeUserInfo       = "url_user_info"
 	TypePrivateAddress = "url_private_address"
+	TypePort           = "url_port"
 )
 
 // CheckURL returns nil where raw is a URL that an endpoint may have, else a
@@ -64,7 +65,7 @@ func (p Policy) checkURL(raw string) *URLError {
 		return &URLError{Type: TypeUserInfo, Reason: "a user name or password in the URL is not accepted: " +
 			"remove it, and check the signature of each request instead"}
 	}
-	if err := checkPort(u.Port()); err != nil {
+	if err := p.checkURLPort(u); err != nil {
 		return err
 	}
 	return p.checkHost(u.Hostname())
@@ -100,15 +101,24 @@ func (p Policy) checkScheme(u *url.URL) *URLError {
 	}
 }
 
-func checkPort(port string) *URLError {
-	if port == "" {
-		return nil
+func (p Policy) checkURLPort(u *url.URL) *URLError {
+	port, n := u.Port(), uint64(443)
+	switch {
+	case port != "":
+		var err error
+		if n, err = strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return parsing(fmt.Sprintf("the port %q is not valid: use one from 1 to 65535, or leave it out", port))
+		}
+	case u.Scheme == "http":
+		n = 80
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return parsing(fmt.Sprintf("the port %q is not valid: use one from 1 to 65535, or leave it out", port))
+	if err := p.checkPort(uint16(n)); err != nil {
+		return &URLError{Type: TypePort, Reason: err.Error()}
 	}
 	return nil
 }
+
+var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // checkHost judges the host without its brackets and port.
 func (p Policy) checkHost(host string) *URLError {
@@ -126,7 +136,7 @@ func (p Policy) checkHost(host string) *URLError {
 	}
 	switch {
 	case name == "localhost" || strings.HasSuffix(name, ".localhost"):
-		if !p.AllowPrivate {
+		if p.checkAddr(loopback4) != nil && p.checkAddr(netip.IPv6Loopback()) != nil {
 			return &URLError{Type: TypePrivateAddress, Reason: privateReason(host)}
 		}
 	case endsInNumber(name):
@@ -140,10 +150,7 @@ func (p Policy) checkHost(host string) *URLError {
 }
 
 func (p Policy) checkLiteral(host string, addr netip.Addr) *URLError {
-	if p.AllowPrivate {
-		return nil
-	}
-	if err := checkAddr(addr); err != nil {
+	if err := p.checkAddr(addr); err != nil {
 		return &URLError{Type: TypePrivateAddress, Reason: privateReason(host)}
 	}
 	return nil

@@ -133,7 +133,7 @@ func TestCheckURLPrivate(t *testing.T) {
 func TestCheckURLReasons(t *testing.T) {
 	tests := map[string]string{
 		"http://example.com/":   `"http" is not accepted: use an https URL, or start the server with --allow-http or --dev`,
-		"https://10.0.0.1/hook": "10.0.0.1 is a private address, which this server does not call: use a public address, or start the server with --allow-private-networks",
+		"https://10.0.0.1/hook": "10.0.0.1 is a private address, which this server does not call: use a public address, or start the server with --allow-networks or --allow-private-networks",
 		"https://h:70000/":      `the port "70000" is not valid: use one from 1 to 65535, or leave it out`,
 	}
 	for raw, want := range tests {

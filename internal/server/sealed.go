@@ -35,11 +35,11 @@ func sealSecrets(ctx context.Context, s Store, cfg Config) (Store, error) {
 		return s, err
 	}
 	again := func(id, secret string) (string, error) {
-		if secret == "" || ring.Current(secret) {
+		if secret == "" {
+			return "", nil
+		}
+		if ring.Current(secret) {
 			_, err := ring.Open(id, secret)
-			if secret == "" {
-				err = nil
-			}
 			return secret, err
 		}
 		plain := secret
@@ -112,8 +112,12 @@ func keyring(cfg Config, inUse bool) (*seal.Ring, error) {
 	return ring, nil
 }
 
-// open opens a webhook's secrets. A previous one that does not open is left out.
+// open opens a webhook's secrets. A previous one that does not open is left out;
+// one that was taken away by hand leaves the webhook unsent to until it is set anew.
 func (s sealedStore) open(w *phone.Webhook) error {
+	if w.Secret == "" {
+		return nil
+	}
 	plain, err := s.ring.Open(w.ID, w.Secret)
 	if err != nil {
 		return fmt.Errorf("the secret of webhook %s cannot be opened: %w", w.ID, err)

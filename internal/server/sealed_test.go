@@ -15,6 +15,7 @@ import (
 
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/seal"
+	"switchhook.dev/switchhook/internal/store"
 	"switchhook.dev/switchhook/internal/store/sqlite"
 	"switchhook.dev/switchhook/webhook"
 )
@@ -222,6 +223,26 @@ func TestWhereKeysComeFrom(t *testing.T) {
 	if _, err := os.Stat(k.file() + ".key"); err == nil {
 		t.Error("a new key was made where the old one is needed")
 	}
+	// Lost for good: the secrets are taken away, and the server starts with a new key.
+
+	k.plain(func(s *sqlite.Store) {
+		all, err := s.Secrets(t.Context())
+		if err != nil || s.ReplaceSecrets(t.Context(), all[0], "", "") != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := s.ReplaceSecrets(t.Context(), store.Secret{WebhookID: all[0].WebhookID}, all[0].Secret, ""); err != nil {
+				t.Error(err)
+			}
+		}()
+		st, err := sealSecrets(t.Context(), s, k.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all, err := st.ActiveWebhooks(t.Context()); err != nil || len(all) != 1 || all[0].Secret != "" {
+			t.Error(all, err)
+		}
+	})
 	k.cfg.SecretKeyFile = k.file() + ".moved"
 	if err := os.Chmod(k.cfg.SecretKeyFile, 0o640); err != nil {
 		t.Fatal(err)
