@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -65,7 +66,10 @@ type Config struct {
 	DisableAfter time.Duration
 	// Knock asks for a connection to an endpoint and closes it, without sending
 	// anything; nil where probes alone are to find out that it is back.
-	Knock     func(ctx context.Context, endpoint *url.URL) error
+	Knock func(ctx context.Context, endpoint *url.URL) error
+	// MaySend is asked right before a request is started; nil where always. Where it
+	// turned from no to yes, Resume is to be called.
+	MaySend   func() bool
 	UserAgent string
 	Logger    *slog.Logger
 	// Recorded is called after results are on disk; it must be quick.
@@ -77,14 +81,14 @@ type Dispatcher struct {
 	cfg    Config
 	sender sender
 
-	ctx    context.Context // of attempts: canceled when stopping takes too long
-	cancel context.CancelFunc
+	life atomic.Pointer[life]
 
 	mu       sync.Mutex
 	lanes    map[string]*lane
 	ring     []*lane // lanes with work, in turn
 	inFlight int
 	halted   bool
+	stopping bool         // for good: it is not begun again
 	unsent   []*phone.Job // what was held, and did not start, when it was halted
 	results  []outcome
 	work     sync.WaitGroup // attempts and loads under way
@@ -127,7 +131,7 @@ func New(cfg Config) *Dispatcher {
 		recorderWake: make(chan struct{}, 1),
 		recorderDone: make(chan struct{}),
 	}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.life.Store(newLife(0))
 	return d
 }
 
@@ -138,6 +142,10 @@ func (d *Dispatcher) Attempts() int { return d.cfg.Schedule.Attempts() }
 // however the last process ended.
 func (d *Dispatcher) Start(ctx context.Context) error {
 	go d.record()
+	return d.takeUp(ctx)
+}
+
+func (d *Dispatcher) takeUp(ctx context.Context) error {
 	if err := d.cfg.Store.SettleAll(ctx); err != nil {
 		return err
 	}
@@ -155,6 +163,7 @@ func (d *Dispatcher) Start(ctx context.Context) error {
 func (d *Dispatcher) Halt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.stopping = true
 	if d.halted {
 		return
 	}
@@ -175,10 +184,10 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		d.cancel()
+		d.life.Load().cancel()
 		<-done
 	}
-	d.cancel()
+	d.life.Load().cancel()
 	close(d.recorderWake)
 	<-d.recorderDone
 	return d.cfg.Store.HandBack(context.WithoutCancel(ctx), d.unsent)
@@ -201,7 +210,7 @@ func (d *Dispatcher) Reserve(webhookID string) bool {
 func (d *Dispatcher) Release(webhookID string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l := d.lanes[webhookID]; l != nil {
+	if l := d.lanes[webhookID]; l != nil && l.reserved > 0 {
 		l.reserved--
 	}
 }
@@ -212,11 +221,14 @@ func (d *Dispatcher) Push(j *phone.Job) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lanes[j.WebhookID]
-	if l == nil {
-		return
-	}
-	if j.Handed {
+	if l != nil && j.Handed && l.reserved > 0 {
 		l.reserved--
+	}
+	if j.Run != d.life.Load().run {
+		return // it is owned by an earlier run, and is another's to adopt by now
+	}
+	if l = d.brought(l, j); l == nil {
+		return
 	}
 	switch {
 	case d.halted && j.Handed:
@@ -255,6 +267,11 @@ func (d *Dispatcher) refresh(w phone.Webhook, decided bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.put(w, e, decided)
+}
+
+// put is refresh with the lock held, for a webhook that is active.
+func (d *Dispatcher) put(w phone.Webhook, e *endpoint, decided bool) {
 	if d.halted {
 		return
 	}
@@ -344,7 +361,7 @@ func (d *Dispatcher) Now(ctx context.Context, w phone.Webhook, j *phone.Job) (*p
 	d.work.Add(1)
 	d.mu.Unlock()
 	defer d.work.Done()
-	res, err := d.sender.attempt(d.ctx, e, j, false)
+	res, err := d.sender.attempt(d.ctx(), e, j, false)
 	if err != nil {
 		return nil, err
 	}
@@ -392,7 +409,7 @@ func (d *Dispatcher) pump(changed *lane) {
 		d.ring = append(d.ring, changed)
 	}
 	now := time.Now()
-	for len(d.ring) > 0 && d.inFlight < d.cfg.InFlight && !d.halted {
+	for len(d.ring) > 0 && d.inFlight < d.cfg.InFlight && !d.halted && d.maySend() {
 		l := d.ring[0]
 		d.ring[0] = nil
 		d.ring = d.ring[1:]
@@ -423,11 +440,14 @@ func (d *Dispatcher) rung(l *lane) {
 // run makes one attempt of a job and passes the result on to be recorded.
 func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job, probe bool) {
 	defer d.work.Done()
-	res, err := d.sender.attempt(d.ctx, e, j, probe)
+	res, err := d.sender.attempt(d.ctx(), e, j, probe)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.inFlight--
 	l.inFlight--
+	if d.life.Load().lost {
+		return // it is another run's to send, and to know of
+	}
 	if err != nil {
 		d.cfg.Logger.Warn("delivery could not be read: trying again", "delivery", j.DeliveryID, "error", err)
 		d.again(l, j, probe)
@@ -482,8 +502,8 @@ func (d *Dispatcher) again(l *lane, j *phone.Job, probe bool) {
 
 // judge tells the breaker what came of an attempt. The caller holds mu.
 func (d *Dispatcher) judge(l *lane, e *endpoint, res *phone.Result) {
-	if e != l.endpoint || !l.open || d.ctx.Err() != nil {
-		return // the webhook has been set anew since, or the attempt was cut off by us
+	if e != l.endpoint || !l.open || d.ctx().Err() != nil || !d.maySend() {
+		return // the webhook has been set anew since, or the attempt may have been cut off by us
 	}
 	now := time.Now()
 	l.window.judge(res, d.cfg.PerEndpoint)
@@ -516,7 +536,7 @@ func (d *Dispatcher) reopen(l *lane) {
 	l.knock.stop()
 	d.cfg.Logger.Info("endpoint works again", "webhook", l.id)
 	d.setFailing(l, time.Time{})
-	d.inStore(l, func() error { return d.cfg.Store.Hurry(d.ctx, l.id, time.Now()) })
+	d.inStore(l, func() error { return d.cfg.Store.Hurry(d.ctx(), l.id, time.Now()) })
 }
 
 // handBack returns jobs to the store. The caller holds mu.
@@ -524,7 +544,7 @@ func (d *Dispatcher) handBack(l *lane, jobs []*phone.Job) {
 	if len(jobs) == 0 {
 		return
 	}
-	d.inStore(l, func() error { return d.cfg.Store.HandBack(d.ctx, jobs) })
+	d.inStore(l, func() error { return d.cfg.Store.HandBack(d.ctx(), jobs) })
 }
 
 // inStore changes what the store has for a lane, until that has worked; the lane
@@ -536,7 +556,7 @@ func (d *Dispatcher) inStore(l *lane, change func() error) {
 		defer d.work.Done()
 		for {
 			err := change()
-			if err == nil || d.ctx.Err() != nil {
+			if err == nil || d.ctx().Err() != nil {
 				break
 			}
 			d.cfg.Logger.Warn("deliveries could not be given back: trying again", "webhook", l.id, "error", err)
@@ -548,7 +568,7 @@ func (d *Dispatcher) inStore(l *lane, change func() error) {
 			}
 			select {
 			case <-time.After(storePause):
-			case <-d.ctx.Done():
+			case <-d.ctx().Done():
 			}
 		}
 		d.mu.Lock()
@@ -576,7 +596,7 @@ func (d *Dispatcher) setFailing(l *lane, since time.Time) {
 			l.noted = true
 			since := l.failing
 			d.mu.Unlock()
-			err := d.cfg.Store.SetFailing(context.WithoutCancel(d.ctx), l.id, since)
+			err := d.cfg.Store.SetFailing(context.WithoutCancel(d.ctx()), l.id, since)
 			d.mu.Lock()
 			if err != nil {
 				d.cfg.Logger.Warn("the state of an endpoint could not be written", "webhook", l.id, "error", err)
@@ -595,7 +615,7 @@ func (d *Dispatcher) giveUp(l *lane) {
 	d.work.Add(1)
 	go func() {
 		defer d.work.Done()
-		if err := d.cfg.Store.DisableFailing(d.ctx, l.id, since); err != nil {
+		if err := d.cfg.Store.DisableFailing(d.ctx(), l.id, since); err != nil {
 			d.cfg.Logger.Error("webhook could not be disabled: it is probed further", "webhook", l.id, "error", err)
 		}
 		d.reread(l.id)
@@ -619,7 +639,7 @@ func (d *Dispatcher) knockLater(l *lane) {
 		d.work.Add(1)
 		d.mu.Unlock()
 		defer d.work.Done()
-		ctx, cancel := context.WithTimeout(d.ctx, knockEvery)
+		ctx, cancel := context.WithTimeout(d.ctx(), knockEvery)
 		defer cancel()
 		err := d.cfg.Knock(ctx, target)
 		d.mu.Lock()
@@ -638,7 +658,7 @@ func (d *Dispatcher) knockLater(l *lane) {
 // any and the lane runs low: for a probe one, else as many as it has room for.
 // The caller holds mu.
 func (d *Dispatcher) load(l *lane) {
-	if d.halted || !l.open || !l.stored || l.loading || l.changing > 0 {
+	if d.halted || !l.open || !l.stored || l.loading || l.changing > 0 || !d.maySend() {
 		return
 	}
 	want := laneLength - len(l.held) - l.reserved
@@ -661,7 +681,7 @@ func (d *Dispatcher) load(l *lane) {
 
 func (d *Dispatcher) fetch(l *lane, epoch, want int, strict bool) {
 	defer d.work.Done()
-	b, err := d.cfg.Store.Due(d.ctx, l.id, time.Now(), want, strict)
+	b, err := d.cfg.Store.Due(d.ctx(), l.id, time.Now(), want, strict)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l.loading = false

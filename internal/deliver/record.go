@@ -40,6 +40,7 @@ func (d *Dispatcher) takeResults() []outcome {
 // server stops there is one try only; what is not written is sent again after
 // the next start, under the same id.
 func (d *Dispatcher) write(batch []outcome, keepTrying bool) {
+	ctx := d.ctx()
 	results := make([]*phone.Result, len(batch))
 	for i, o := range batch {
 		results[i] = o.Result
@@ -57,7 +58,7 @@ func (d *Dispatcher) write(batch []outcome, keepTrying bool) {
 		}
 		select {
 		case <-time.After(storePause):
-		case <-d.ctx.Done():
+		case <-ctx.Done():
 			keepTrying = false
 		}
 	}
@@ -111,10 +112,10 @@ func (d *Dispatcher) recorded(batch []outcome, recorded []store.Recorded) {
 // set anew meanwhile, and then goes on. A store that fails is asked again.
 func (d *Dispatcher) reread(id string) {
 	for {
-		err := d.cfg.Store.Settle(d.ctx, id)
+		err := d.cfg.Store.Settle(d.ctx(), id)
 		var w *phone.Webhook
 		if err == nil {
-			w, err = d.cfg.Store.WebhookByID(d.ctx, id)
+			w, err = d.cfg.Store.WebhookByID(d.ctx(), id)
 		}
 		if err == nil {
 			if w != nil {
@@ -131,7 +132,7 @@ func (d *Dispatcher) reread(id string) {
 		}
 		select {
 		case <-time.After(storePause):
-		case <-d.ctx.Done():
+		case <-d.ctx().Done():
 			return
 		}
 	}

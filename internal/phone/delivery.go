@@ -116,6 +116,9 @@ type Job struct {
 	// Handed says that a dispatcher owns the job already: the store has it marked
 	// as one that may have been sent.
 	Handed bool
+	// Run is the run of the server that owns the job, where many share a database;
+	// else 0. No other may send it, or write its result.
+	Run int64
 }
 
 // Result is what came of an attempt, ready to be recorded.
