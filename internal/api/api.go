@@ -65,6 +65,8 @@ type Config struct {
 	Logger      *slog.Logger
 	// Version is shown in the OpenAPI document.
 	Version string
+	// Rates bounds the requests of each key; nil for no bound.
+	Rates Rates
 	// Metrics is what /metrics answers.
 	Metrics prometheus.Gatherer
 }
@@ -81,6 +83,7 @@ type handlers struct {
 	store  Store
 	board  *switchboard.Switchboard
 	logger *slog.Logger
+	rates  Rates
 }
 
 // New returns the API as a handler.
@@ -88,7 +91,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handlers{store: cfg.Store, board: cfg.Switchboard, logger: cfg.Logger}
+	h := &handlers{store: cfg.Store, board: cfg.Switchboard, logger: cfg.Logger, rates: cfg.Rates}
 	mux := http.NewServeMux()
 	a := humago.New(mux, humaConfig(cfg.Version))
 	a.UseMiddleware(h.authenticate(a))
@@ -123,7 +126,7 @@ func operation[I, O any](a huma.API, method, path, id, tag, summary string, hand
 	op := huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{tag},
 		DefaultStatus: http.StatusOK, MaxBodyBytes: maxBody,
-		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable},
 	}
 	for _, c := range change {
 		c(&op)

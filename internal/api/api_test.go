@@ -184,3 +184,19 @@ func TestAFaultOfTheServerIsLoggedAndNotShown(t *testing.T) {
 		}
 	}
 }
+
+func TestABodyNestsOnlySoDeep(t *testing.T) {
+	ask := start(t)
+	for _, path := range []string{"/v1/events", "/v1/events/batch", "/v1/agents"} {
+		for depth, deep := range map[int]bool{63: false, 64: true, 100_000: true} {
+			_, out := ask("POST", path, `{"name":"a","events":1,"x":`+strings.Repeat("[", depth)+strings.Repeat("]", depth)+`}`)
+			if strings.Contains(out, "64 levels deep") != deep || deep && places(t, out) != "body json_invalid" {
+				t.Errorf("%s, %d deep: %.200s", path, depth, out)
+			}
+		}
+		// Brackets in a text are no nesting.
+		if _, out := ask("POST", path, `{"name":"\\\"`+strings.Repeat("[", 1000)+`","events":1}`); strings.Contains(out, "levels") {
+			t.Errorf("%s: %.200s", path, out)
+		}
+	}
+}

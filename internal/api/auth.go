@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"switchhook.dev/switchhook/internal/phone"
@@ -52,6 +53,10 @@ func (h *handlers) authenticate(a huma.API) func(huma.Context, func(huma.Context
 			h.refuse(a, ctx, err)
 			return
 		}
+		if err := h.take(k); err != nil {
+			h.refuse(a, ctx, err)
+			return
+		}
 		if err := checkScope(k, ctx.Operation()); err != nil {
 			h.refuse(a, ctx, err)
 			return
@@ -60,6 +65,26 @@ func (h *handlers) authenticate(a huma.API) func(huma.Context, func(huma.Context
 		ctx = huma.WithContext(ctx, actor)
 		next(huma.WithValue(huma.WithValue(ctx, keyInContext{}, k), handlersInContext{}, h))
 	}
+}
+
+// Rates bounds the requests of each key.
+type Rates interface {
+	// Take takes one request, or answers how long to wait for the next.
+	Take(keyID string, now time.Time) (wait time.Duration)
+}
+
+// take takes one request of a key.
+func (h *handlers) take(k phone.Key) error {
+	if h.rates == nil {
+		return nil
+	}
+	wait := h.rates.Take(k.ID, time.Now())
+	if wait == 0 {
+		return nil
+	}
+	e := phone.Errorf(phone.TooMany, "this key makes more requests than it may: slow down, and put several events into one POST /v1/events/batch")
+	e.RetryAfter = (wait + time.Second - 1).Truncate(time.Second)
+	return e
 }
 
 // refuse answers a request that gets no further.

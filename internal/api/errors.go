@@ -159,6 +159,9 @@ const (
 // unmarshal is json.Unmarshal that speaks of places in the body, not of Go types.
 // Huma checks types before; what is left are integers written as 10.0 or 1e1.
 func unmarshal(data []byte, into any) error {
+	if tooDeep(data) {
+		return errors.New(deepMessage)
+	}
 	err := json.Unmarshal(data, into)
 	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return errors.New(wrongTypePrefix + t.Field)
@@ -175,6 +178,10 @@ func toFault(d *huma.ErrorDetail, status int) phone.Fault {
 	}
 	if place, ok := strings.CutPrefix(d.Message, wrongTypePrefix); ok {
 		f.Loc, f.Msg, f.Type = append(f.Loc, location(place)...), "expected integer", "int_type"
+		return f
+	}
+	if d.Message == deepMessage {
+		f.Type = "json_invalid"
 		return f
 	}
 	if status == http.StatusBadRequest && d.Location == "body" {

@@ -200,6 +200,9 @@ func decode(raw []byte, into any) error {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return invalid("missing", "a body is required: send a JSON object")
 	}
+	if tooDeep(raw) {
+		return invalid("json_invalid", deepMessage)
+	}
 	err := json.Unmarshal(raw, into)
 	if err == nil {
 		return nil

@@ -92,7 +92,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	logger := newLogger(c.LogFormat, c.Dev, kctx.Stderr)
 	srv, err := server.Start(ctx, server.Config{
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
-		SecretKeyFile: c.SecretKeyFile, SecretKeys: os.Getenv("SWITCHHOOK_SECRET_KEY"), // never a flag: others see those
+		Doors:    c.doors(),
 		Policy:   c.policy(c.Dev),
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
@@ -100,6 +100,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	if err != nil {
 		return err
 	}
+	onHangup(ctx, srv, logger)
 	if srv.NewKey != "" {
 		fmt.Fprintf(kctx.Stdout, "API key (shown only this once): %s\n", srv.NewKey)
 	}

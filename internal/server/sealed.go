@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/seal"
+	"switchhook.dev/switchhook/internal/store"
 )
 
 // sealedStore is a store in which the webhooks' secrets are sealed: what it keeps
@@ -16,6 +18,38 @@ import (
 type sealedStore struct {
 	Store
 	ring *seal.Ring
+	// fresh are the webhooks that events were bound to, opened: there are many
+	// events for one webhook.
+	fresh *openedWebhooks
+}
+
+// openedWebhooks remembers opened webhooks by their id.
+type openedWebhooks struct {
+	mu   sync.RWMutex
+	byID map[string]openedWebhook
+}
+
+type openedWebhook struct{ sealed, opened *phone.Webhook }
+
+// maxOpened bounds them. Past it all are opened anew.
+const maxOpened = 10_000
+
+func (o *openedWebhooks) get(sealed *phone.Webhook) *phone.Webhook {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if e := o.byID[sealed.ID]; e.sealed == sealed {
+		return e.opened
+	}
+	return nil
+}
+
+func (o *openedWebhooks) put(sealed, opened *phone.Webhook) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.byID) >= maxOpened {
+		clear(o.byID)
+	}
+	o.byID[sealed.ID] = openedWebhook{sealed, opened}
 }
 
 // sealSecrets puts the seal between a store and the server. Secrets that are plain,
@@ -72,7 +106,7 @@ func sealSecrets(ctx context.Context, s Store, cfg Config) (Store, error) {
 	if count > 0 {
 		cfg.Logger.Info("secrets were sealed under the first key", "webhooks", count)
 	}
-	return sealedStore{s, ring}, nil
+	return sealedStore{s, ring, &openedWebhooks{byID: map[string]openedWebhook{}}}, nil
 }
 
 // keyring finds the keys: in the environment, in the file that was named, or, for
@@ -142,6 +176,31 @@ func (s sealedStore) openedOrNone(w *phone.Webhook, err error) (*phone.Webhook, 
 		return nil, err
 	}
 	return w, s.open(w)
+}
+
+// Accept opens the webhooks that fresh deliveries carry. The store's own copies
+// stay sealed: they are not to be changed.
+func (s sealedStore) Accept(ctx context.Context, events []*phone.NewEvent, room store.Room) []phone.Accepted {
+	out := s.Store.Accept(ctx, events, room)
+	for i := range out {
+		j := out[i].Job
+		if j == nil || j.Webhook == nil {
+			continue
+		}
+		opened := s.fresh.get(j.Webhook)
+		if opened == nil {
+			w := *j.Webhook
+			if err := s.open(&w); err != nil {
+				// The dispatcher reads the webhook itself then, and says what is wrong.
+				j.Webhook = nil
+				continue
+			}
+			opened = &w
+			s.fresh.put(j.Webhook, opened)
+		}
+		j.Webhook = opened
+	}
+	return out
 }
 
 // SetWebhook seals the new secret for the webhook's id.

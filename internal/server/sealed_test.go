@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -251,7 +252,7 @@ func TestWhereKeysComeFrom(t *testing.T) {
 		t.Error("named, and readable by others:", err, k.log.String())
 	}
 	for _, bad := range []Config{
-		{SecretKeyFile: k.file() + ".none", Database: k.cfg.Database}, {SecretKeys: "x", Database: k.cfg.Database}, {Database: "postgres://localhost/x"},
+		{Doors: Doors{SecretKeyFile: k.file() + ".none"}, Database: k.cfg.Database}, {Doors: Doors{SecretKeys: "x"}, Database: k.cfg.Database}, {Database: "postgres://localhost/x"},
 	} {
 		bad.Logger = k.cfg.Logger
 		if _, err := keyring(bad, false); err == nil || !strings.Contains(err.Error(), "secret-key-file") && !strings.Contains(err.Error(), "SWITCHHOOK_SECRET_KEY") {
@@ -285,3 +286,46 @@ func TestASecretMovedToAnotherWebhookDoesNotOpen(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAFreshDeliveryCarriesItsWebhookOpened: and the store's own copy stays sealed.
+func TestAFreshDeliveryCarriesItsWebhookOpened(t *testing.T) {
+	k := newKept(t)
+	secret := webhook.NewSecret()
+	err := k.sealed(func(s Store) {
+		ctx, now := t.Context(), time.Now()
+		agent := phone.Agent{ID: phone.NewID(phone.PrefixAgent), ProjectID: k.project, Name: "a", Settings: []byte("{}"), CreatedAt: now}
+		number := phone.Number{ID: phone.NewID(phone.PrefixNumber), ProjectID: k.project, PhoneNumber: "+12025550101", AgentID: agent.ID, CreatedAt: now}
+		if err := errors.Join(s.CreateAgent(ctx, agent), s.CreateNumber(ctx, number)); err != nil {
+			t.Fatal(err)
+		}
+		k.set(s, secret)
+		send := func() *phone.Webhook {
+			a := s.Accept(ctx, []*phone.NewEvent{{
+				ProjectID: k.project, Type: phone.EventMessage, Channel: phone.ChannelSMS, Direction: phone.Inbound, Number: "+12025550101",
+				Participant: "+12025550199", ID: phone.NewID(phone.PrefixEvent), MessageID: phone.NewID(phone.PrefixMessage), Body: "x", At: now,
+				Data: func(string, string) []byte { return []byte("{}") },
+			}}, noRoom{})[0]
+			if a.Err != nil || a.Job == nil || a.Job.Webhook == nil {
+				t.Fatalf("%+v", a)
+			}
+			return a.Job.Webhook
+		}
+		first, second := send(), send()
+		if first.Secret != secret || second != first {
+			t.Errorf("%+v, then %+v", first, second)
+		}
+		next := webhook.NewSecret()
+		k.set(s, next)
+		if w := send(); w.Secret != next || w.PreviousSecret != secret {
+			t.Errorf("after a change: %+v", w)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+type noRoom struct{}
+
+func (noRoom) Reserve(string) bool { return true }
+func (noRoom) Release(string)      {}

@@ -18,6 +18,7 @@ import (
 
 	"switchhook.dev/switchhook/internal/api"
 	"switchhook.dev/switchhook/internal/deliver"
+	"switchhook.dev/switchhook/internal/gate"
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/pulse"
@@ -34,10 +35,6 @@ type Config struct {
 	Database string
 	// APIKey is a key for the first project; "" makes one at the first start.
 	APIKey string
-	// SecretKeys are the keys that the webhooks' secrets are sealed under, as
-	// seal.Parse reads them; "" for those in SecretKeyFile, and where that is "" too,
-	// beside an embedded database in a file that the first start makes.
-	SecretKeys, SecretKeyFile string
 	// Policy says which addresses a webhook may have.
 	Policy netguard.Policy
 	// Schedule is deliver.DefaultSchedule where nil.
@@ -55,6 +52,8 @@ type Config struct {
 	// Version is shown to receivers and in the API's document.
 	Version string
 	Logger  *slog.Logger
+	// Doors says who gets in, and how fast.
+	Doors
 }
 
 // Server is a running server.
@@ -76,6 +75,7 @@ type Server struct {
 	stopPrune    context.CancelFunc
 	stopProfiles func() error // nil where none are served
 	stopped      bool
+	certificate  *gate.Certificate // nil where there is no TLS
 }
 
 // minAPIKey is the shortest key that may be chosen: 16 characters of the usual
@@ -110,6 +110,9 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := s.ensureKey(ctx, cfg.APIKey); err != nil {
 		return nil, err
 	}
+	if err := s.readCertificate(cfg); err != nil {
+		return nil, err
+	}
 	if cfg.Profile != "" {
 		if s.stopProfiles, err = serveProfiles(ctx, cfg.Profile, cfg.Logger); err != nil {
 			return nil, err
@@ -122,9 +125,9 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.pulse = pulse.New(s.store, cfg.Logger)
 	s.pulse.Start(ctx)
 	watchers, metrics := switchboard.NewWatchers(), newMetrics()
-	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second})
+	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second})
 	s.dispatcher = deliver.New(deliver.Config{
-		Store: s.store, Transport: newTransport(dialer), Schedule: cfg.Schedule, Knock: knock(dialer),
+		Store: s.store, Transport: throughProxy(newTransport(dialer), cfg.Proxy, cfg.Policy), Schedule: cfg.Schedule, Knock: cfg.knock(dialer),
 		InFlight: cfg.InFlight, PerEndpoint: cfg.PerEndpoint, DisableAfter: cfg.DisableAfter,
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
 			metrics.recorded(results, recorded)
@@ -143,15 +146,14 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.prune(ctx, cfg.Retention)
 	base, stopStreams := context.WithCancel(context.WithoutCancel(ctx))
 	s.http = &http.Server{
-		Handler:           api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry}),
+		Handler:           gate.Handler(cfg.TrustedProxies, api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: gate.NewRates(cfg.RatePerKey)})),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },
 	}
 	// Shutdown waits for requests to end; a stream of events never does by itself.
 	s.http.RegisterOnShutdown(stopStreams)
-	s.URL = "http://" + listener.Addr().String()
-	go func() { s.served <- s.http.Serve(listener) }()
+	s.serve(listener, cfg)
 	return s, nil
 }
 
