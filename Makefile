@@ -1,6 +1,6 @@
 # Everything here is one command that also works alone; make only names it.
 
-.PHONY: build test lint ci bench sdk
+.PHONY: build test lint ci bench sdk fuzz
 
 build:          ## the binary, ./switchhook
 	go build -o switchhook ./cmd/switchhook
@@ -16,6 +16,9 @@ lint:           ## gofmt, go vet, staticcheck, govulncheck
 
 sdk:            ## what the tests of the vendor's SDK need
 	npm ci --prefix test/sdk
+
+fuzz:           ## every fuzz target for ten minutes
+	.ci/fuzz 10m
 
 bench:          ## everything in docs/benchmarks.md, measured anew (ten minutes)
 	go run ./bench --out docs/benchmarks.md

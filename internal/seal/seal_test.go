@@ -136,3 +136,25 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// FuzzKeys: a file of keys is read or refused, and no error repeats what is in it.
+func FuzzKeys(f *testing.F) {
+	k := base64.StdEncoding.EncodeToString(make([]byte, seal.KeySize))
+	for _, s := range []string{k, k + "\n" + k, "# x\n" + k + ",", "", "#", k[1:], "secretsecretsecretsecret"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := seal.Parse(text)
+		if err != nil {
+			for _, word := range strings.Fields(text) {
+				if len(word) > 12 && strings.Contains(err.Error(), word) {
+					t.Fatalf("%q repeats %q", err, word)
+				}
+			}
+			return
+		}
+		if got, err := r.Open("wh_1", r.Seal("wh_1", secret)); err != nil || got != secret {
+			t.Fatal(got, err)
+		}
+	})
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"sync"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -122,12 +121,15 @@ func keyring(cfg Config, inUse bool) (*seal.Ring, error) {
 	}
 	path, own := cfg.SecretKeyFile, false
 	if path == "" {
-		file, embedded := strings.CutPrefix(cfg.Database, "sqlite:")
-		if !embedded {
+		kind, file, err := parseDatabase(cfg.Database)
+		if err != nil {
+			return nil, err
+		}
+		if kind != databaseSQLite {
 			return nil, errors.New("this database needs a key for the webhooks' secrets, the same on every node: " +
 				"give it with --secret-key-file or in SWITCHHOOK_SECRET_KEY (`openssl rand -base64 32` makes one)")
 		}
-		path, own = strings.TrimPrefix(file, "//")+".key", true
+		path, own = file+".key", true
 	}
 	ring, exposed, err := seal.ReadFile(path)
 	switch {

@@ -159,16 +159,14 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 
 // openStore opens the store that a database URL names.
 func openStore(ctx context.Context, database string) (Store, error) {
-	scheme, rest, ok := strings.Cut(database, ":")
+	kind, rest, err := parseDatabase(database)
 	switch {
-	case !ok || rest == "":
-		return nil, fmt.Errorf("--database %q is no database URL: write it as sqlite:FILE", database)
-	case scheme == "sqlite":
-		return sqlite.Open(ctx, strings.TrimPrefix(rest, "//"))
-	case scheme == "postgres" || scheme == "postgresql":
+	case err != nil:
+		return nil, err
+	case kind == databasePostgres:
 		return nil, errors.New("this version keeps its data in SQLite only: write --database as sqlite:FILE")
 	}
-	return nil, fmt.Errorf("--database has the unknown scheme %q: write it as sqlite:FILE", scheme)
+	return sqlite.Open(ctx, rest)
 }
 
 // ensureKey makes the first project where there is none, and sees to it that the
