@@ -78,7 +78,7 @@ func project(t *testing.T, files ...string) *types.Project {
 	for i := range files {
 		files[i] = filepath.Join("..", files[i])
 	}
-	o, err := cli.NewProjectOptions(files, cli.WithEnv([]string{"POSTGRES_PASSWORD=pw", "SWITCHHOOK_API_KEY=sk_0123456789abcdef"}))
+	o, err := cli.NewProjectOptions(files, cli.WithEnv([]string{"POSTGRES_PASSWORD=pw", "SWITCHHOOK_API_KEY=sk_0123456789abcdef", "SWITCHHOOK_SECRET_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}))
 	if err != nil {
 		t.Fatal(err)
 	}

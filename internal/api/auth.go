@@ -116,3 +116,10 @@ func (h *handlers) key(ctx context.Context, authorization string) (phone.Key, er
 	}
 	return k, err
 }
+
+// revoked says whether a key that was good when its request came is so no longer:
+// what answers without end asks now and then.
+func (h *handlers) revoked(ctx context.Context, k phone.Key) bool {
+	_, err := h.store.KeyByHash(ctx, k.Hash)
+	return phone.CodeOf(err) == phone.NotFound
+}

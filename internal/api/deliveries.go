@@ -331,6 +331,9 @@ func (h *handlers) streamDeliveries(ctx context.Context, _ *struct{}) (*huma.Str
 					_, err = fmt.Fprintf(w, "event: delivery\nid: %s\ndata: %s\n\n", d.ID, b)
 				}
 			case <-ping.C:
+				if h.revoked(ctx, caller(ctx)) {
+					return
+				}
 				_, err = io.WriteString(w, ": ping\n\n")
 			}
 			if err != nil {
