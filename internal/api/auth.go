@@ -53,10 +53,6 @@ func (h *handlers) authenticate(a huma.API) func(huma.Context, func(huma.Context
 			h.refuse(a, ctx, err)
 			return
 		}
-		if err := h.take(k); err != nil {
-			h.refuse(a, ctx, err)
-			return
-		}
 		if err := checkScope(k, ctx.Operation()); err != nil {
 			h.refuse(a, ctx, err)
 			return
@@ -113,6 +109,9 @@ func (h *handlers) key(ctx context.Context, authorization string) (phone.Key, er
 	k, err := h.store.KeyByHash(ctx, hash)
 	if phone.CodeOf(err) == phone.NotFound || err == nil && subtle.ConstantTimeCompare(hash[:], k.Hash[:]) != 1 {
 		err = phone.Errorf(phone.Unauthorized, "this API key is unknown or revoked: make one with switchhook keys create")
+	}
+	if err == nil {
+		err = h.take(k)
 	}
 	return k, err
 }

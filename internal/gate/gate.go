@@ -32,6 +32,8 @@ func Handler(proxies Proxies, next http.Handler) http.Handler {
 			refuse(w, http.StatusRequestHeaderFieldsTooLarge, "the request has more than 100 header fields: send fewer")
 			return
 		}
+		// No browser is to guess that an answer is a page.
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		proxies.settle(r)
 		next.ServeHTTP(w, r)
 	})
