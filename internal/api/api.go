@@ -53,6 +53,9 @@ type Store interface {
 	Messages(ctx context.Context, projectID, conversationID string, p store.Page) ([]phone.Message, bool, error)
 	NumberMessages(ctx context.Context, projectID, numberID string, p store.Page) ([]phone.Message, bool, error)
 
+	Calls(ctx context.Context, f store.CallFilter) ([]phone.Call, int, error)
+	Call(ctx context.Context, projectID, id string) (phone.Call, []phone.Turn, error)
+
 	Deliveries(ctx context.Context, f store.DeliveryFilter) ([]phone.Delivery, int, error)
 	Stats(ctx context.Context, projectID string, since time.Time) ([]store.HourCount, error)
 	Totals(ctx context.Context, projectID string) (store.Counts, error)
@@ -102,6 +105,7 @@ func New(cfg Config) http.Handler {
 	h.registerWebhooks(a)
 	h.registerDeliveries(a)
 	h.registerEvents(a)
+	h.registerCalls(a)
 	h.registerAudit(a)
 	h.registerSystem(mux, cfg.Metrics)
 	return recoverPanics(cfg.Logger, asJSON(notFound(mux)))
@@ -201,6 +205,9 @@ func asJSON(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Del("Accept-Encoding")
+		if acceptsNDJSON(r) {
+			r = r.WithContext(context.WithValue(r.Context(), wantsNDJSON{}, true))
+		}
 		if r.Header.Get("Accept") != "text/event-stream" {
 			r.Header.Set("Accept", "application/json")
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -70,6 +71,7 @@ func (h *handlers) registerEvents(a huma.API) {
 		op.DefaultStatus = http.StatusAccepted
 		op.RequestBody = rawBody[eventBody](a, "Event")
 		op.SkipValidateBody = true
+		documentTurns(a, op)
 	})
 	operation(a, http.MethodPost, "/v1/events/batch", "create-events", "Events", "Hand up to 1,000 events in", h.createEvents, func(op *huma.Operation) {
 		op.MaxBodyBytes = maxBatchBody
@@ -84,7 +86,7 @@ func rawBody[T any](a huma.API, name string) *huma.RequestBody {
 	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 }
 
-func (h *handlers) createEvent(ctx context.Context, in *eventInput) (*body[AcceptedView], error) {
+func (h *handlers) createEvent(ctx context.Context, in *eventInput) (*huma.StreamResponse, error) {
 	if err := checkIdempotencyKey(in.IdempotencyKey); err != nil {
 		return nil, err
 	}
@@ -92,8 +94,39 @@ func (h *handlers) createEvent(ctx context.Context, in *eventInput) (*body[Accep
 	if err != nil {
 		return nil, err
 	}
-	a, err := h.board.Accept(ctx, e.submission(project(ctx), in.IdempotencyKey))
-	return answer(viewAccepted(a), err)
+	sub := e.submission(project(ctx), in.IdempotencyKey)
+	if phone.IsTurn(sub.Type, sub.Channel) {
+		return &huma.StreamResponse{Body: func(hc huma.Context) {
+			if err := h.answerTurn(ctx, hc, sub); err != nil {
+				writeFailure(hc, h.failed(ctx, "create-event", err))
+			}
+		}}, nil
+	}
+	a, err := h.board.Accept(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) { writeJSON(hc, http.StatusAccepted, viewAccepted(a)) }}, nil
+}
+
+// writeJSON writes an answer of a handler that writes it itself.
+func writeJSON(hc huma.Context, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("api: an answer cannot be encoded: " + err.Error())
+	}
+	hc.SetHeader("Content-Type", "application/json")
+	hc.SetHeader("Content-Length", strconv.Itoa(len(b)+1))
+	hc.SetStatus(status)
+	_, _ = hc.BodyWriter().Write(append(b, '\n'))
+}
+
+// writeFailure writes what an operation failed with.
+func writeFailure(hc huma.Context, f *failure) {
+	for name, values := range f.GetHeaders() {
+		hc.SetHeader(name, values[0])
+	}
+	writeJSON(hc, f.status, f)
 }
 
 func (e eventBody) submission(projectID, key string) switchboard.Submission {

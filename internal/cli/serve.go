@@ -33,6 +33,7 @@ type ServeCmd struct {
 	RetrySchedule  []time.Duration `name:"retry-schedule" env:"SWITCHHOOK_RETRY_SCHEDULE" default:"5s,30s,2m,10m,1h" help:"How long after each failed attempt the next one follows."`
 	MaxInFlight    int             `name:"max-in-flight" env:"SWITCHHOOK_MAX_IN_FLIGHT" default:"1024" help:"Requests in flight to all endpoints."`
 	MaxPerEndpoint int             `name:"max-in-flight-per-endpoint" env:"SWITCHHOOK_MAX_IN_FLIGHT_PER_ENDPOINT" default:"32" help:"Requests in flight to one endpoint."`
+	MaxTurns       int             `name:"max-turns" env:"SWITCHHOOK_MAX_TURNS" default:"4096" help:"Turns of calls under way, beside the above."`
 	DisableAfter   Span            `name:"disable-after" env:"SWITCHHOOK_DISABLE_AFTER" default:"5d" help:"How long an endpoint may fail before its webhook is disabled."`
 	Retention      Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
 	Profile        string          `env:"SWITCHHOOK_PROFILE" placeholder:"ADDRESS" help:"Address to serve Go's profiles on, such as 127.0.0.1:6060. Keep it private."`
@@ -71,6 +72,9 @@ func (c *ServeCmd) Validate() error {
 	if c.MaxInFlight < 1 || c.MaxPerEndpoint < 1 || c.MaxInFlight > 1_000_000 || c.MaxPerEndpoint > c.MaxInFlight {
 		return fmt.Errorf("--max-in-flight must be 1 to 1000000, and --max-in-flight-per-endpoint 1 to as many")
 	}
+	if c.MaxTurns < 1 || c.MaxTurns > 1_000_000 {
+		return fmt.Errorf("--max-turns must be 1 to 1000000")
+	}
 	if c.DisableAfter < Span(time.Minute) {
 		return fmt.Errorf("--disable-after must be at least 1m")
 	}
@@ -94,7 +98,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
 		Doors:    c.doors(),
 		Policy:   c.policy(c.Dev),
-		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint,
+		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint, Turns: c.MaxTurns,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
 	})
 	if err != nil {

@@ -61,6 +61,10 @@ type Config struct {
 	// InFlight and PerEndpoint are the defaults where 0.
 	InFlight    int
 	PerEndpoint int
+	// Turns bounds turns of calls under way: DefaultTurns where 0. TurnTransport is
+	// their own, so that their connections are; Transport where nil.
+	Turns         int
+	TurnTransport http.RoundTripper
 	// DisableAfter is how long an endpoint may fail before its webhook is
 	// disabled: DefaultDisableAfter where 0.
 	DisableAfter time.Duration
@@ -87,6 +91,8 @@ type Dispatcher struct {
 	lanes    map[string]*lane
 	ring     []*lane // lanes with work, in turn
 	inFlight int
+	turns    int            // of calls, under way
+	turnsOf  map[string]int // those, by webhook
 	halted   bool
 	stopping bool         // for good: it is not begun again
 	unsent   []*phone.Job // what was held, and did not start, when it was halted
@@ -115,6 +121,12 @@ func New(cfg Config) *Dispatcher {
 	if cfg.PerEndpoint == 0 {
 		cfg.PerEndpoint = DefaultPerEndpoint
 	}
+	if cfg.Turns == 0 {
+		cfg.Turns = DefaultTurns
+	}
+	if cfg.TurnTransport == nil {
+		cfg.TurnTransport = cfg.Transport
+	}
 	if cfg.DisableAfter == 0 {
 		cfg.DisableAfter = DefaultDisableAfter
 	}
@@ -128,6 +140,7 @@ func New(cfg Config) *Dispatcher {
 		cfg:          cfg,
 		sender:       sender{store: cfg.Store, transport: cfg.Transport, schedule: cfg.Schedule, userAgent: cfg.UserAgent},
 		lanes:        map[string]*lane{},
+		turnsOf:      map[string]int{},
 		recorderWake: make(chan struct{}, 1),
 		recorderDone: make(chan struct{}),
 	}

@@ -77,8 +77,17 @@ func (l *ledger) ActiveWebhooks(context.Context) (out []phone.Webhook, err error
 func (l *ledger) WebhookByID(_ context.Context, id string) (*phone.Webhook, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.hook[id]
+	w, known := l.hook[id]
+	if !known {
+		return nil, nil
+	}
 	return &w, nil
+}
+
+func (l *ledger) forget(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.hook, id)
 }
 
 func (l *ledger) Due(_ context.Context, id string, now time.Time, limit int, strict bool) (b store.Batch, err error) {

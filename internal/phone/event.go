@@ -75,10 +75,18 @@ type NewEvent struct {
 	At        time.Time
 	// Data completes the "data" object with what only the store can know.
 	Data func(conversationID, numberID string) []byte
-	// Refused, where set, is an event that is kept but never sent: its delivery
-	// is made as failed, with this text.
-	Refused string
+	// Call is the call that the event is of: with its end where the event tells of
+	// it, else only begun. Nil where it is of none.
+	Call *Call
+	// Confidence is a turn's.
+	Confidence *float64
 }
+
+// IsTurn says whether the event is a turn of a call: someone waits for an answer.
+func (e *NewEvent) IsTurn() bool { return IsTurn(e.Type, e.Channel) }
+
+// IsTurn says whether such an event is a turn of a call.
+func IsTurn(t EventType, c Channel) bool { return t == EventMessage && c == ChannelVoice }
 
 // Accepted answers a NewEvent once it is on disk.
 type Accepted struct {
@@ -90,10 +98,18 @@ type Accepted struct {
 	// unrouted, or outbound.
 	DeliveryID string
 	WebhookID  string
+	// NumberID and CallID are a turn's.
+	NumberID string `json:",omitempty"`
+	CallID   string `json:",omitempty"`
 	// Duplicate says that this is an earlier event's answer, by idempotency key.
 	Duplicate bool
 	// Job is what the dispatcher is to be handed; nil where nothing is to be sent.
 	Job *Job `json:"-"`
+	// Webhook is what a turn is bound to, as the transaction saw it; nil for other
+	// events, and where there is nothing to ask.
+	Webhook *Webhook `json:"-"`
+	// Refused says why a turn cannot be asked: it has no webhook that is sent to.
+	Refused string `json:"-"`
 	// Err is set where this event, and only it, was not accepted.
 	Err error
 }

@@ -17,6 +17,7 @@ type metrics struct {
 	attempts *prometheus.CounterVec
 	finished *prometheus.CounterVec
 	latency  prometheus.Histogram
+	turns    turnMetrics
 }
 
 func newMetrics() *metrics {
@@ -36,6 +37,7 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18),
 		}),
 	}
+	m.turns = newTurnMetrics(m.registry)
 	m.registry.MustRegister(m.accepted, m.attempts, m.finished, m.latency,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

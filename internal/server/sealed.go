@@ -247,3 +247,13 @@ func (s sealedStore) ActiveWebhooks(ctx context.Context) ([]phone.Webhook, error
 	}
 	return all, err
 }
+
+// AcceptTurn opens the secrets of the webhook that is to be asked. One that does
+// not open cannot be asked, and the turn says so.
+func (s sealedStore) AcceptTurn(ctx context.Context, e *phone.NewEvent) phone.Accepted {
+	a := s.Store.AcceptTurn(ctx, e)
+	if a.Webhook != nil {
+		_ = s.open(a.Webhook)
+	}
+	return a
+}

@@ -42,6 +42,8 @@ type Config struct {
 	// InFlight and PerEndpoint bound requests in flight: in all, and to one
 	// endpoint. The dispatcher's defaults where 0.
 	InFlight, PerEndpoint int
+	// Turns bounds turns of calls under way; deliver.DefaultTurns where 0.
+	Turns int
 	// DisableAfter is how long an endpoint may fail before its webhook is
 	// disabled: deliver.DefaultDisableAfter where 0.
 	DisableAfter time.Duration
@@ -128,6 +130,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second})
 	s.dispatcher = deliver.New(deliver.Config{
 		Store: s.store, Transport: throughProxy(newTransport(dialer), cfg.Proxy, cfg.Policy), Schedule: cfg.Schedule, Knock: cfg.knock(dialer),
+		Turns: cfg.Turns, TurnTransport: throughProxy(newTurnTransport(dialer), cfg.Proxy, cfg.Policy),
 		InFlight: cfg.InFlight, PerEndpoint: cfg.PerEndpoint, DisableAfter: cfg.DisableAfter,
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
 			metrics.recorded(results, recorded)
@@ -141,10 +144,14 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.board = switchboard.New(switchboard.Config{
 		Store: s.store, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
-		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted,
+		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended,
 	})
+	if err := s.board.SettleTurns(ctx); err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
 	s.prune(ctx, cfg.Retention)
-	base, stopStreams := context.WithCancel(context.WithoutCancel(ctx))
+	base, stopStreams := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.http = &http.Server{
 		Handler:           gate.Handler(cfg.TrustedProxies, api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: gate.NewRates(cfg.RatePerKey)})),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
@@ -152,7 +159,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		BaseContext: func(net.Listener) context.Context { return base },
 	}
 	// Shutdown waits for requests to end; a stream of events never does by itself.
-	s.http.RegisterOnShutdown(stopStreams)
+	s.http.RegisterOnShutdown(func() { stopStreams(switchboard.ErrStopping) })
 	s.serve(listener, cfg)
 	return s, nil
 }

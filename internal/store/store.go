@@ -46,6 +46,19 @@ type DeliveryFilter struct {
 	Progress func(taken int)
 }
 
+// CallFilter selects calls of a project, the latest first. Empty fields select
+// everything.
+type CallFilter struct {
+	ProjectID string
+	AgentID   string
+	NumberID  string
+	Status    string
+	Direction phone.Direction
+	// Search is part of either side's number.
+	Search        string
+	Limit, Offset int
+}
+
 // MaxFilteredTotal is where a store stops counting what a filter selects.
 const MaxFilteredTotal = 10_000
 

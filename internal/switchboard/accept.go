@@ -31,8 +31,7 @@ type Submission struct {
 }
 
 // Accept takes an event in and returns when it is safe on disk. The error is an
-// *phone.Error; with code NotImplemented the event was kept, and Accepted is
-// filled in.
+// *phone.Error. Turns of calls are not for Accept, but for Ask.
 func (s *Switchboard) Accept(ctx context.Context, sub Submission) (phone.Accepted, error) {
 	a := s.AcceptBatch(ctx, []Submission{sub})[0]
 	return a, a.Err
@@ -47,6 +46,9 @@ func (s *Switchboard) AcceptBatch(ctx context.Context, subs []Submission) []phon
 	places := make([]int, 0, len(subs))
 	for i, sub := range subs {
 		e, err := parse(sub, now)
+		if err == nil && e.IsTurn() {
+			err = errTurnInBatch()
+		}
 		if err != nil {
 			out[i].Err = err
 			continue
@@ -59,13 +61,17 @@ func (s *Switchboard) AcceptBatch(ctx context.Context, subs []Submission) []phon
 		size += len(sub.Data)
 	}
 	for i, a := range s.acceptor.submit(ctx, events, size) {
-		if a.Err == nil && events[i].Refused != "" {
-			a.Err = phone.Errorf(phone.NotImplemented,
-				"turns of a call are not answered by this version: event %s is kept in the conversation's history, but its webhook is not asked", a.EventID)
-		}
 		out[places[i]] = a
 	}
 	return out
+}
+
+// errTurnInBatch refuses a turn where nobody can wait for its answer.
+func errTurnInBatch() error {
+	return &phone.Error{Code: phone.Invalid, Faults: []phone.Fault{{
+		Loc: []any{"body", "channel"}, Type: "value_error",
+		Msg: "a turn of a call is answered while its caller waits, and cannot be one of many: hand it in alone, with POST /v1/events",
+	}}}
 }
 
 // submitted is one caller's events, waiting for the next transaction.

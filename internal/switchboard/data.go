@@ -3,6 +3,7 @@ package switchboard
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
 )
@@ -57,9 +58,6 @@ type turnData struct {
 	Direction  phone.Direction `json:"direction"`
 }
 
-// errorTurn is why a turn of a call is kept but not sent.
-const errorTurn = "turns of a call are not answered by this version: the caller was told so (501)"
-
 func readTurn(r *reader, e *phone.NewEvent) {
 	r.parties(e, r.in.From, r.in.To, "from", "to")
 	var text string
@@ -67,9 +65,9 @@ func readTurn(r *reader, e *phone.NewEvent) {
 		r.add("string_type", "transcript is required: what the person said, as a string", "data", "transcript")
 	}
 	e.MessageID, e.Body = phone.NewID(phone.PrefixMessage), r.text(text, "transcript")
-	e.Refused = errorTurn
+	e.Call, e.Confidence = r.call(e), r.in.Confidence
 	d := turnData{
-		CallID: r.callID(), Status: r.in.Status, Transcript: text, Confidence: r.in.Confidence, Direction: e.Direction,
+		CallID: e.Call.ID, Status: r.in.Status, Transcript: text, Confidence: r.in.Confidence, Direction: e.Direction,
 	}
 	d.From, d.To = fromTo(e)
 	// Whoever began the call, a turn is what the agent hears.
@@ -81,39 +79,35 @@ func readTurn(r *reader, e *phone.NewEvent) {
 }
 
 type callEndedData struct {
-	CallID              string          `json:"callId"`
-	NumberID            string          `json:"numberId"`
-	From                string          `json:"from"`
-	To                  string          `json:"to"`
-	Contact             json.RawMessage `json:"contact"`
-	Direction           phone.Direction `json:"direction"`
-	Status              *string         `json:"status"`
-	StartedAt           *string         `json:"startedAt"`
-	EndedAt             *string         `json:"endedAt"`
-	DurationSeconds     *float64        `json:"durationSeconds"`
-	DisconnectionReason *string         `json:"disconnectionReason"`
-	Transcript          []line          `json:"transcript"`
-	Summary             *string         `json:"summary"`
-	UserSentiment       *string         `json:"userSentiment"`
-	CallSuccessful      json.RawMessage `json:"callSuccessful"`
-}
-
-// line is one line of a call's transcript.
-type line struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
+	CallID              string            `json:"callId"`
+	NumberID            string            `json:"numberId"`
+	From                string            `json:"from"`
+	To                  string            `json:"to"`
+	Contact             json.RawMessage   `json:"contact"`
+	Direction           phone.Direction   `json:"direction"`
+	Status              *string           `json:"status"`
+	StartedAt           *string           `json:"startedAt"`
+	EndedAt             *string           `json:"endedAt"`
+	DurationSeconds     *float64          `json:"durationSeconds"`
+	DisconnectionReason *string           `json:"disconnectionReason"`
+	Transcript          []phone.Utterance `json:"transcript"`
+	Summary             *string           `json:"summary"`
+	UserSentiment       *string           `json:"userSentiment"`
+	CallSuccessful      json.RawMessage   `json:"callSuccessful"`
 }
 
 func readCallEnded(r *reader, e *phone.NewEvent) {
 	r.parties(e, r.in.From, r.in.To, "from", "to")
+	e.Call = r.call(e)
 	d := callEndedData{
-		CallID: r.callID(), Contact: nullable(r.in.Contact), Direction: e.Direction, Status: r.in.Status,
+		CallID: e.Call.ID, Contact: nullable(r.in.Contact), Direction: e.Direction, Status: r.in.Status,
 		StartedAt: r.optionalTime(r.in.StartedAt, "startedAt"), EndedAt: r.optionalTime(r.in.EndedAt, "endedAt"),
 		DurationSeconds: r.in.DurationSeconds, DisconnectionReason: r.in.DisconnectionReason,
 		Transcript: r.transcript(), Summary: r.in.Summary, UserSentiment: r.in.UserSentiment,
 		CallSuccessful: nullable(r.in.CallSuccessful),
 	}
 	d.From, d.To = fromTo(e)
+	r.callEnd(e.Call, d)
 	// Whoever began the call, its end is news to the agent.
 	e.Direction = phone.Inbound
 	e.Data = func(_, numberID string) []byte {
@@ -122,8 +116,8 @@ func readCallEnded(r *reader, e *phone.NewEvent) {
 	}
 }
 
-func (r *reader) transcript() []line {
-	lines := []line{}
+func (r *reader) transcript() []phone.Utterance {
+	lines := []phone.Utterance{}
 	if len(r.in.Transcript) == 0 {
 		return lines
 	}
@@ -137,9 +131,52 @@ func (r *reader) transcript() []line {
 		}
 	}
 	if lines == nil {
-		lines = []line{}
+		lines = []phone.Utterance{}
 	}
 	return lines
+}
+
+// call begins the call that an event is of.
+func (r *reader) call(e *phone.NewEvent) *phone.Call {
+	return &phone.Call{
+		ID: r.callID(), ProjectID: e.ProjectID, PhoneNumber: e.Number, Participant: e.Participant, Direction: e.Direction,
+		Status: phone.CallInProgress, StartedAt: r.now,
+	}
+}
+
+// callEnd fills in how a call ended. What was not told is worked out where it can be.
+func (r *reader) callEnd(c *phone.Call, d callEndedData) {
+	c.Status, c.EndedAt = phone.CallCompleted, r.now
+	if d.Status != nil && *d.Status != "" {
+		c.Status = *d.Status
+	}
+	if d.EndedAt != nil {
+		c.EndedAt = readTime(*d.EndedAt, r.now)
+	}
+	c.DurationSeconds, c.StartedAt = d.DurationSeconds, time.Time{}
+	switch {
+	case d.StartedAt != nil:
+		c.StartedAt = readTime(*d.StartedAt, c.EndedAt)
+	case d.DurationSeconds != nil:
+		c.StartedAt = c.EndedAt.Add(-time.Duration(*d.DurationSeconds * float64(time.Second)))
+	}
+	if c.DurationSeconds == nil && d.StartedAt != nil {
+		seconds := c.EndedAt.Sub(c.StartedAt).Seconds()
+		c.DurationSeconds = &seconds
+	}
+	c.DisconnectionReason, c.Summary, c.UserSentiment, c.Transcript = d.DisconnectionReason, d.Summary, d.UserSentiment, d.Transcript
+	if len(r.in.CallSuccessful) > 0 && string(r.in.CallSuccessful) != "null" {
+		c.CallSuccessful = r.in.CallSuccessful
+	}
+}
+
+// readTime reads a time that was checked before.
+func readTime(s string, otherwise time.Time) time.Time {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return otherwise
+	}
+	return t
 }
 
 type reactionData struct {

@@ -17,12 +17,19 @@ import (
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/store"
+	"switchhook.dev/switchhook/internal/voice"
 )
 
 // Store is what the switchboard needs of a store.
 type Store interface {
 	Accept(ctx context.Context, events []*phone.NewEvent, room store.Room) []phone.Accepted
 	ForgetIdempotency(ctx context.Context, now time.Time) error
+
+	AcceptTurn(ctx context.Context, e *phone.NewEvent) phone.Accepted
+	AcceptAnswer(ctx context.Context, r *phone.TurnResult) (store.Recorded, error)
+	SettleTurns(ctx context.Context, now time.Time) (int, error)
+	RepeatedTurn(ctx context.Context, projectID, key string, now time.Time) (phone.Accepted, bool, error)
+	Turn(ctx context.Context, projectID, callID, deliveryID string) (phone.Turn, error)
 
 	Agent(ctx context.Context, projectID, id string) (phone.Agent, error)
 	Agents(ctx context.Context, projectID string, limit, offset int) ([]phone.Agent, int, error)
@@ -51,6 +58,8 @@ type Config struct {
 	Accepted func(events int)
 	// Taken is called with the events of a transaction and their answers; nil for nobody.
 	Taken func(events []*phone.NewEvent, out []phone.Accepted)
+	// TurnEnded is called with what came of each turn of a call; nil for nobody.
+	TurnEnded func(*voice.Outcome)
 	// Watchers receive deliveries as they change; nil for none.
 	Watchers *Watchers
 }
@@ -60,6 +69,7 @@ type Config struct {
 type Switchboard struct {
 	cfg      Config
 	acceptor acceptor
+	turns    turns
 	// settling serialises changes of webhooks: each is a change in the store and
 	// one in the dispatcher, and two must not interleave.
 	settling sync.Mutex
@@ -81,15 +91,27 @@ func New(cfg Config) *Switchboard {
 	if cfg.Watchers == nil {
 		cfg.Watchers = NewWatchers()
 	}
-	s := &Switchboard{cfg: cfg, closing: make(chan struct{})}
+	s := &Switchboard{cfg: cfg, closing: make(chan struct{}), turns: turns{ofCall: map[callKey]*turn{}, all: map[*turn]struct{}{}}}
 	s.acceptor.start(s)
 	s.done.Go(s.forgetKeys)
 	return s
 }
 
-// Close waits until everything that was submitted is answered.
+// SettleTurns ends the turns of calls that the last process asked and whose end it
+// never wrote. They are not asked again.
+func (s *Switchboard) SettleTurns(ctx context.Context) error {
+	n, err := s.cfg.Store.SettleTurns(ctx, time.Now().UTC().Truncate(time.Millisecond))
+	if n > 0 {
+		s.cfg.Logger.Warn("turns of calls were under way when the server was stopped: they ended as failed", "turns", n)
+	}
+	return err
+}
+
+// Close waits until everything that was submitted is answered. Turns of calls that
+// are still under way are cut off.
 func (s *Switchboard) Close() {
 	close(s.closing)
+	s.turns.close()
 	s.done.Wait()
 }
 

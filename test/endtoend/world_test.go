@@ -28,6 +28,7 @@ type world struct {
 	t   *testing.T
 	url string
 	key string
+	srv *server.Server
 }
 
 // newWorld starts a server on an empty database.
@@ -45,7 +46,7 @@ func newWorld(t *testing.T, schedule deliver.Schedule) *world {
 			t.Error("stop:", err)
 		}
 	})
-	return &world{t: t, url: srv.URL, key: srv.NewKey}
+	return &world{t: t, url: srv.URL, key: srv.NewKey, srv: srv}
 }
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}

@@ -8,6 +8,7 @@ import (
 
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/store"
+	"zombiezen.com/go/sqlite"
 )
 
 // idempotencyWindow is how long a key answers a repeat, from the contract.
@@ -64,7 +65,7 @@ func release(room store.Room, out []phone.Accepted) {
 type acceptance struct {
 	*tx
 	event *phone.NewEvent
-	room  store.Room
+	room  store.Room // nil for a turn, which is nobody's to send but its caller's
 	out   *phone.Accepted
 
 	route        *route
@@ -72,6 +73,7 @@ type acceptance struct {
 	before       int // messages of the conversation before this event
 	history      []phone.Message
 	data         []byte
+	callKnown    bool
 }
 
 // accept runs the steps. Those that can refuse the event come first, so that a
@@ -81,7 +83,8 @@ func (a *acceptance) accept() error {
 		return err
 	}
 	for _, step := range []func(*acceptance) error{
-		(*acceptance).resolve, (*acceptance).converse, (*acceptance).append, (*acceptance).bind, (*acceptance).remember,
+		(*acceptance).resolve, (*acceptance).ofItsCall, (*acceptance).converse, (*acceptance).append, (*acceptance).bind,
+		(*acceptance).call, (*acceptance).remember,
 	} {
 		if err := step(a); err != nil {
 			return err
@@ -95,17 +98,20 @@ func (a *acceptance) repeated() (bool, error) {
 	if a.event.IdempotencyKey == "" {
 		return false, nil
 	}
+	return repeated(a.Conn, a.event.ProjectID, a.event.IdempotencyKey, a.event.At, a.out)
+}
+
+// repeated finds what an idempotency key was answered within its window.
+func repeated(c *sqlite.Conn, projectID, key string, now time.Time, out *phone.Accepted) (bool, error) {
 	var answer string
-	since := a.event.At.Add(-idempotencyWindow)
-	ok, err := one(a.Conn, "idempotent", func(r *row) { answer = r.text() },
-		a.event.ProjectID, a.event.IdempotencyKey, micros(since))
+	ok, err := one(c, "idempotent", func(r *row) { answer = r.text() }, projectID, key, micros(now.Add(-idempotencyWindow)))
 	if err != nil || !ok {
 		return false, err
 	}
-	if err := json.Unmarshal([]byte(answer), a.out); err != nil {
+	if err := json.Unmarshal([]byte(answer), out); err != nil {
 		return false, err
 	}
-	a.out.Duplicate = true
+	out.Duplicate = true
 	return true, nil
 }
 
@@ -256,9 +262,6 @@ func (a *acceptance) bind() error {
 			c.id, e.MessageID, a.data, c.state, event.HistoryBefore, micros(e.At))
 	}
 	b := a.route.binding
-	if b.Status == phone.Pending && e.Refused != "" {
-		b.Status, b.Error = phone.Failed, e.Refused
-	}
 	job := &phone.Job{
 		DeliveryID: phone.DeliveryID(e.ID), ProjectID: e.ProjectID, AgentID: event.AgentID,
 		ConversationID: c.id, MessageID: e.MessageID,
@@ -268,7 +271,11 @@ func (a *acceptance) bind() error {
 	if b.Webhook != nil {
 		a.out.DeliveryID, a.out.WebhookID, job.WebhookID = job.DeliveryID, b.Webhook.ID, b.Webhook.ID
 	}
-	if b.Status == phone.Pending {
+	switch {
+	case e.IsTurn():
+		next = 0
+		a.bindTurn(b, job, event)
+	case b.Status == phone.Pending:
 		if job.Handed = a.room.Reserve(job.WebhookID); job.Handed {
 			next = 0
 			a.carry(job, event)
@@ -276,6 +283,21 @@ func (a *acceptance) bind() error {
 		a.out.Job, job.Webhook = job, b.Webhook
 	}
 	return insertDelivery(a.tx, job, event, b, false, next)
+}
+
+// bindTurn binds a turn: it is held by its caller from the first, or has ended.
+func (a *acceptance) bindTurn(b phone.Binding, job *phone.Job, event phone.Event) {
+	a.out.NumberID, a.out.CallID = a.route.number.ID, a.event.Call.ID
+	switch b.Status {
+	case phone.Pending:
+		w := *b.Webhook
+		job.Handed, job.Event, job.History = true, &event, a.history
+		a.out.Job, a.out.Webhook = job, &w
+	case phone.Unrouted:
+		a.out.Refused = phone.ErrorTurnUnrouted
+	default:
+		a.out.Refused = b.Error
+	}
 }
 
 // carry gives a job what its first attempt is rendered from, so that it need not

@@ -205,14 +205,23 @@ func recordOne(ctx context.Context, t *tx, res *phone.Result, out *store.Recorde
 			return err
 		}
 	}
-	err = exec(t.Conn, "insertAttempt", j.DeliveryID, out.Number, a.ID, a.URL, sent, a.Duration.Microseconds(),
-		a.Legacy, a.Standard, a.HTTPStatus, a.Error, a.ResponseBody,
-		a.Timing.DNS.Microseconds(), a.Timing.Connect.Microseconds(), a.Timing.TLS.Microseconds(), a.Timing.FirstByte.Microseconds())
+	err = insertAttempt(t, j.DeliveryID, out.Number, a)
 	if err != nil || !res.DisableWebhook {
 		return err
 	}
-	w, err := webhookByID(t.Conn, j.WebhookID)
-	if err != nil || w == nil || w.Status == phone.WebhookDisabled || w.URL != a.URL {
+	return goneWebhook(ctx, t, j.WebhookID, a.URL)
+}
+
+func insertAttempt(t *tx, deliveryID string, number int, a *phone.Attempt) error {
+	return exec(t.Conn, "insertAttempt", deliveryID, number, a.ID, a.URL, micros(a.SentAt), a.Duration.Microseconds(),
+		a.Legacy, a.Standard, a.HTTPStatus, a.Error, a.ResponseBody,
+		a.Timing.DNS.Microseconds(), a.Timing.Connect.Microseconds(), a.Timing.TLS.Microseconds(), a.Timing.FirstByte.Microseconds())
+}
+
+// goneWebhook disables a webhook that answered 410 from a URL.
+func goneWebhook(ctx context.Context, t *tx, id, url string) error {
+	w, err := webhookByID(t.Conn, id)
+	if err != nil || w == nil || w.Status == phone.WebhookDisabled || w.URL != url {
 		// Gone already, or set anew since: the 410 came from where it no longer points.
 		return err
 	}

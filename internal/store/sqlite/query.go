@@ -52,6 +52,18 @@ func bind(st *sqlite.Stmt, values []any) {
 			st.BindInt64(i+1, int64(v))
 		case bool:
 			st.BindBool(i+1, v)
+		case *float64:
+			if v == nil {
+				st.BindNull(i + 1)
+			} else {
+				st.BindFloat(i+1, *v)
+			}
+		case *string:
+			if v == nil {
+				st.BindNull(i + 1)
+			} else {
+				st.BindText(i+1, *v)
+			}
 		case []byte:
 			if v == nil {
 				st.BindNull(i + 1)
@@ -119,6 +131,22 @@ func (r *row) text() string { r.n++; return r.ColumnText(r.n - 1) }
 func (r *row) int() int     { r.n++; return r.ColumnInt(r.n - 1) }
 func (r *row) int64() int64 { r.n++; return r.ColumnInt64(r.n - 1) }
 func (r *row) bool() bool   { r.n++; return r.ColumnBool(r.n - 1) }
+func (r *row) floatOrNil() *float64 {
+	r.n++
+	if r.ColumnType(r.n-1) == sqlite.TypeNull {
+		return nil
+	}
+	v := r.ColumnFloat(r.n - 1)
+	return &v
+}
+func (r *row) textOrNil() *string {
+	r.n++
+	if r.ColumnType(r.n-1) == sqlite.TypeNull {
+		return nil
+	}
+	v := r.ColumnText(r.n - 1)
+	return &v
+}
 func (r *row) bytes() []byte {
 	r.n++
 	if r.ColumnType(r.n-1) == sqlite.TypeNull {

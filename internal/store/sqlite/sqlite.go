@@ -53,6 +53,7 @@ type Store struct {
 	lock   *flock.Flock
 	reads  *sqlitex.Pool
 	writes chan *write
+	urgent chan *write
 	cache  *cache // the writer's
 	keys   keyCache
 
@@ -80,6 +81,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	s := &Store{
 		lock:    lock,
 		writes:  make(chan *write, queueLength),
+		urgent:  make(chan *write, queueLength),
 		cache:   newCache(),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),

@@ -55,14 +55,22 @@ func (s *Store) writeLazy(ctx context.Context, do func(*tx) error) error {
 	return s.queue(ctx, &write{do: do, hot: true, lazy: true, done: make(chan error, 1)})
 }
 
-func (s *Store) queue(ctx context.Context, w *write) error {
+// writeUrgent is writeHot for a change that somebody on the line waits for: it goes
+// before all that waits, and cuts short the group that is being written.
+func (s *Store) writeUrgent(ctx context.Context, do func(*tx) error) error {
+	return s.enqueue(ctx, s.urgent, &write{do: do, hot: true, done: make(chan error, 1)})
+}
+
+func (s *Store) queue(ctx context.Context, w *write) error { return s.enqueue(ctx, s.writes, w) }
+
+func (s *Store) enqueue(ctx context.Context, queue chan<- *write, w *write) error {
 	select {
 	case <-s.closing:
 		return unavailable(errors.New("the store is closing"))
 	default:
 	}
 	select {
-	case s.writes <- w:
+	case queue <- w:
 	case <-ctx.Done():
 		return ctx.Err()
 	default:
@@ -91,24 +99,29 @@ func (s *Store) writer(conn *sqlite.Conn) {
 	for {
 		group = group[:0]
 		select {
+		case w := <-s.urgent:
+			s.part(conn, s.hurried(w))
+			continue
 		case w := <-s.writes:
 			group = append(group, w)
 		case <-s.closing:
 			// What was queued before the close is still written.
 			select {
+			case w := <-s.urgent:
+				group = append(group, w)
 			case w := <-s.writes:
 				group = append(group, w)
 			default:
 				return
 			}
 		}
-		s.commit(conn, s.gather(group))
+		s.commit(conn, s.gather(conn, group))
 	}
 }
 
 // gather adds to a group what is queued. A group in which everything is lazy waits
-// until something is not, or for lazyWait.
-func (s *Store) gather(group []*write) []*write {
+// until something is not, or for lazyWait; what is urgent is written meanwhile.
+func (s *Store) gather(conn *sqlite.Conn, group []*write) []*write {
 	lazy := group[0].lazy
 	var company <-chan time.Time
 	for len(group) < maxGroup {
@@ -129,6 +142,8 @@ func (s *Store) gather(group []*write) []*write {
 		case w := <-s.writes:
 			group = append(group, w)
 			lazy = lazy && w.lazy
+		case w := <-s.urgent:
+			s.part(conn, s.hurried(w))
 		case <-company:
 			return group
 		case <-s.closing:
@@ -136,6 +151,19 @@ func (s *Store) gather(group []*write) []*write {
 		}
 	}
 	return group
+}
+
+// hurried is the urgent writes that wait, behind those given.
+func (s *Store) hurried(first ...*write) []*write {
+	for {
+		select {
+		case w := <-s.urgent:
+			first = append(first, w)
+			continue
+		default:
+		}
+		return first
+	}
 }
 
 // apart takes out of a group what must run outside of a transaction, and runs it.
@@ -148,33 +176,60 @@ func (s *Store) apart(conn *sqlite.Conn, group []*write) []*write {
 	})
 }
 
-// commit writes a group in one transaction. Where that fails, each write gets a
-// transaction of its own, so that only what is at fault fails.
+// commit writes a group: in one transaction, unless something urgent comes.
 func (s *Store) commit(conn *sqlite.Conn, group []*write) {
-	if group = s.apart(conn, group); len(group) == 0 {
-		return
-	}
-	results := make([]error, len(group))
-	err := s.try(conn, group, results)
-	if err != nil && len(group) > 1 {
-		for i := range group {
-			if err := s.try(conn, group[i:i+1], results[i:i+1]); err != nil {
-				results[i] = unavailable(err)
-			}
+	for group = s.apart(conn, group); len(group) > 0; {
+		if urgent := s.hurried(); len(urgent) > 0 {
+			s.part(conn, urgent)
 		}
-	} else if err != nil {
-		results[0] = unavailable(err)
-	}
-	s.written.Store(true)
-	for i, w := range group {
-		w.done <- results[i]
+		group = s.part(conn, group)
 	}
 }
 
-// try runs a group in one transaction. A write that refuses its caller (with an
+// part writes a group in one transaction, and returns what is left of it: an
+// urgent write that comes meanwhile joins at once, and what follows waits for the
+// next one. Where the transaction fails, each write gets one of its own, so that
+// only what is at fault fails.
+func (s *Store) part(conn *sqlite.Conn, group []*write) (rest []*write) {
+	g := batch{writes: group, results: make([]error, len(group))}
+	err := s.try(conn, &g)
+	if err != nil && len(g.writes) > 1 {
+		for i, w := range g.writes {
+			alone := batch{writes: []*write{w}, results: g.results[i : i+1]}
+			if err := s.try(conn, &alone); err != nil {
+				g.results[i] = unavailable(err)
+			}
+		}
+	} else if err != nil {
+		g.results[0] = unavailable(err)
+	}
+	s.written.Store(true)
+	for i, w := range g.writes {
+		w.done <- g.results[i]
+	}
+	return g.rest
+}
+
+// batch is the writes of one transaction.
+type batch struct {
+	writes  []*write
+	results []error
+	rest    []*write // what was left for later
+	whole   bool     // nothing may join, or be left
+}
+
+// cut lets urgent writes in before the i-th: they are the last of the batch then.
+func (b *batch) cut(i int, urgent []*write) {
+	b.rest = b.writes[i:]
+	b.writes = append(slices.Clone(b.writes[:i]), urgent...)
+	b.results = append(slices.Clone(b.results[:i]), make([]error, len(urgent))...)
+	b.whole = true
+}
+
+// try runs a batch in one transaction. A write that refuses its caller (with an
 // *phone.Error) has written nothing and the others go on; any other error undoes
 // the transaction, and is returned.
-func (s *Store) try(conn *sqlite.Conn, group []*write, results []error) (err error) {
+func (s *Store) try(conn *sqlite.Conn, b *batch) (err error) {
 	if err := exec(conn, "begin"); err != nil {
 		return err
 	}
@@ -189,13 +244,17 @@ func (s *Store) try(conn *sqlite.Conn, group []*write, results []error) (err err
 		}
 	}()
 	t := &tx{Conn: conn, run: s.run, cache: s.cache, counts: counter{}}
-	for i, w := range group {
-		results[i] = w.do(t)
+	for i := 0; i < len(b.writes); i++ {
+		if i > 0 && !b.whole && len(s.urgent) > 0 {
+			b.cut(i, s.hurried())
+		}
+		w := b.writes[i]
+		b.results[i] = w.do(t)
 		if !w.hot {
 			s.cache.clear()
 		}
-		if results[i] != nil && phone.CodeOf(results[i]) == "" {
-			return results[i]
+		if b.results[i] != nil && phone.CodeOf(b.results[i]) == "" {
+			return b.results[i]
 		}
 	}
 	if err := t.counts.flush(conn); err != nil {

@@ -52,6 +52,7 @@ type Store interface {
 	Deliveries(ctx context.Context, f store.DeliveryFilter) ([]phone.Delivery, int, error)
 	Totals(ctx context.Context, projectID string) (store.Counts, error)
 	Stats(ctx context.Context, projectID string, since time.Time) ([]store.HourCount, error)
+	TurnStore
 	Close() error
 	LookStore
 }
@@ -59,10 +60,7 @@ type Store interface {
 // Run runs the suite. open opens the store at a place, as a start of the server
 // does: the same place twice is a restart.
 func Run(t *testing.T, open func(t *testing.T, place string) Store) {
-	for _, c := range []struct {
-		name string
-		test func(*bench)
-	}{
+	for _, c := range append(turnTests, []concern{
 		{"Keys", keys},
 		{"AcceptIsAllOrNothingForEachEvent", acceptEach},
 		{"IdempotencyKeys", idempotency},
@@ -97,7 +95,7 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store) {
 		{"Threads", threads},
 		{"ManyConversations", manyConversations},
 		{"ProgressOfAReplay", progress},
-	} {
+	}...) {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bench{T: t, open: open, place: t.TempDir()}
 			b.Store = open(t, b.place)
@@ -106,6 +104,12 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store) {
 			c.test(b)
 		})
 	}
+}
+
+// concern is a part of the suite.
+type concern struct {
+	name string
+	test func(*bench)
 }
 
 // bench is a store with a project, an agent and its number.

@@ -42,14 +42,16 @@ UPDATE deliveries SET next_attempt_at = min(created_at, ?5), handed = iif(attemp
 WHERE id = ?1 AND webhook_id = ?2 AND round = ?3 AND status = 'pending' AND next_attempt_at = 0
 
 -- name: takeBack
--- served by deliveries_held: whatever an earlier run of the server held; ?1 is now
+-- served by deliveries_held: whatever an earlier run of the server held; ?1 is now. Turns of calls are not sent again
 UPDATE deliveries SET next_attempt_at = min(created_at, ?1) WHERE status = 'pending' AND next_attempt_at = 0
+  AND NOT (event_type = 'agent.message' AND channel = 'voice')
 
 -- name: takeBackFrom
--- served by deliveries_held: what the dispatcher held of one webhook, and has dropped. ?2 is the run whose
--- deliveries were surely not sent, ?3 is now
+-- served by deliveries_held: what the dispatcher held of one webhook, and has dropped; turns under way end by
+-- themselves. ?2 is the run whose deliveries were surely not sent, ?3 is now
 UPDATE deliveries SET next_attempt_at = min(created_at, ?3), handed = iif(attempts = 0 AND handed = ?2, 0, handed)
 WHERE status = 'pending' AND next_attempt_at = 0 AND webhook_id = (?1 || '')
+  AND NOT (event_type = 'agent.message' AND channel = 'voice')
 
 -- name: mayBeSent
 -- its attempt is under way: whatever becomes of the result, it may have been received
