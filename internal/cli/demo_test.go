@@ -42,7 +42,7 @@ func TestServeRefusesWhatCannotBe(t *testing.T) {
 	for _, c := range []struct{ flags, says string }{
 		{"--database=mysql:x", "write it as sqlite:FILE"},
 		{"--database=x", "no database URL"},
-		{"--database=postgres://x", "SQLite only"},
+		{"--database=postgres://127.0.0.1:1/x", "cannot open the database"},
 		{"--api-key=short", "at least 16"},
 		{"--retry-schedule=-1s", "not between"},
 		{"--listen=nowhere:x", "cannot listen"},

@@ -27,7 +27,7 @@ const stopGrace = 30 * time.Second
 // ServeCmd runs the server.
 type ServeCmd struct {
 	Listen         string          `env:"SWITCHHOOK_LISTEN" default:"127.0.0.1:8080" help:"Address to serve the API on."`
-	Database       string          `env:"SWITCHHOOK_DATABASE" default:"sqlite:switchhook.db" help:"Where everything is kept: sqlite:FILE."`
+	Database       string          `env:"SWITCHHOOK_DATABASE" default:"sqlite:switchhook.db" help:"Where everything is kept: sqlite:FILE, or postgres://USER:PASSWORD@HOST/DATABASE."`
 	APIKey         string          `name:"api-key" env:"SWITCHHOOK_API_KEY" help:"A key for the first project. Without it the first start makes one and prints it once."`
 	Dev            bool            `env:"SWITCHHOOK_DEV" help:"For your own machine: permits http and private addresses as endpoints, and logs for people."`
 	RetrySchedule  []time.Duration `name:"retry-schedule" env:"SWITCHHOOK_RETRY_SCHEDULE" default:"5s,30s,2m,10m,1h" help:"How long after each failed attempt the next one follows."`

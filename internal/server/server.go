@@ -23,6 +23,7 @@ import (
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/pulse"
 	"switchhook.dev/switchhook/internal/store"
+	"switchhook.dev/switchhook/internal/store/postgres"
 	"switchhook.dev/switchhook/internal/store/sqlite"
 	"switchhook.dev/switchhook/internal/switchboard"
 )
@@ -171,7 +172,7 @@ func openStore(ctx context.Context, database string) (Store, error) {
 	case err != nil:
 		return nil, err
 	case kind == databasePostgres:
-		return nil, errors.New("this version keeps its data in SQLite only: write --database as sqlite:FILE")
+		return postgres.Open(ctx, database)
 	}
 	return sqlite.Open(ctx, rest)
 }

@@ -1,0 +1,98 @@
+package postgres
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// migration is one step of the schema. Steps only ever add, and a node of the
+// version before must be able to run on the schema after it: nodes are restarted
+// one by one.
+type migration struct {
+	version int
+	name    string
+	text    string
+}
+
+// migrations are all steps, in order.
+var migrations = loadMigrations()
+
+func loadMigrations() (out []migration) {
+	entries, err := migrationFiles.ReadDir("migrations")
+	if err != nil {
+		panic(err)
+	}
+	for i, e := range entries {
+		b, err := migrationFiles.ReadFile("migrations/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		number, name, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".sql"), "_")
+		if version, err := strconv.Atoi(number); err != nil || version != i+1 {
+			panic("postgres: " + e.Name() + " is not migration " + strconv.Itoa(i+1))
+		}
+		out = append(out, migration{i + 1, name, string(b)})
+	}
+	return out
+}
+
+// migrate brings the schema up to date, in one transaction. Of nodes that start
+// together one does it; the others wait for its lock, which ends with the
+// transaction, and find nothing left to do. A schema that is newer than this
+// program is left alone: such a node is about to be replaced.
+func (s *Store) migrate(ctx context.Context, schema string) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return pgx.BeginFunc(ctx, conn, func(t pgx.Tx) error {
+		if _, err := t.Exec(ctx, query("lockMigrations")); err != nil {
+			return err
+		}
+		if schema != "" {
+			// A user that owns its schema may not be allowed to create any.
+			var known bool
+			if err := t.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", schema).Scan(&known); err != nil {
+				return err
+			}
+			if !known {
+				if _, err := t.Exec(ctx, "CREATE SCHEMA "+schema); err != nil {
+					return err
+				}
+			}
+		}
+		var done int
+		var known bool
+		if err := t.QueryRow(ctx, "SELECT to_regclass('schema_migrations') IS NOT NULL").Scan(&known); err != nil {
+			return err
+		}
+		if !known {
+			_, err := t.Exec(ctx, "CREATE TABLE schema_migrations (version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())")
+			if err != nil {
+				return err
+			}
+		}
+		if err := t.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM schema_migrations").Scan(&done); err != nil {
+			return err
+		}
+		for _, m := range migrations[min(done, len(migrations)):] {
+			// Without parameters a text may hold several statements.
+			if _, err := t.Conn().PgConn().Exec(ctx, m.text).ReadAll(); err != nil {
+				return fmt.Errorf("migration %d (%s): %w", m.version, m.name, err)
+			}
+			if _, err := t.Exec(ctx, "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", m.version, m.name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

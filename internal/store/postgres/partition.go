@@ -1,0 +1,71 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"switchhook.dev/switchhook/internal/phone"
+)
+
+// A partition holds a week: so many weeks of retention are so many partitions,
+// few enough for queries that must look into each.
+const partitionSpan = 7 * 24 * time.Hour
+
+// partitionsAhead is how far ahead partitions are made.
+const partitionsAhead = 2 * partitionSpan
+
+// partitioned are the tables in partitions, with the prefix of the ids they are
+// cut by, and what is said of each partition's upkeep. Deliveries change a few
+// times soon after they are made: there is room for that on their pages, and their
+// old versions are cleared away early.
+var partitioned = []struct{ table, prefix, with string }{
+	{"events", phone.PrefixEvent, ""},
+	{"deliveries", phone.PrefixDelivery, " WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)"},
+	{"attempts", phone.PrefixDelivery, ""},
+}
+
+// partitionOf is the beginning of the partition that a time falls into: a Monday.
+func partitionOf(at time.Time) time.Time {
+	// Truncate counts from the zero time, which was a Monday.
+	return at.UTC().Truncate(partitionSpan)
+}
+
+func partitionName(table string, start time.Time) string {
+	return table + "_" + start.Format("20060102")
+}
+
+// MakePartitions makes the partitions for rows with ids made from one time to
+// another, where they are not there already. Rows for which there is none go to
+// the partition of the rest.
+func (s *Store) MakePartitions(ctx context.Context, from, to time.Time) error {
+	have := map[string]bool{}
+	err := s.readOne(ctx, func(t *tx) error {
+		return each(t, "partitions", func(r *row) error { have[r.text()] = true; return nil })
+	})
+	if err != nil {
+		return err
+	}
+	for start := partitionOf(from); !start.After(to); start = start.Add(partitionSpan) {
+		for _, p := range partitioned {
+			name := partitionName(p.table, start)
+			if have[name] {
+				continue
+			}
+			text := fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s PARTITION OF %s FOR VALUES FROM ('%s') TO ('%s')%s", name, p.table,
+				p.prefix+phone.FirstID(start), p.prefix+phone.FirstID(start.Add(partitionSpan)), p.with)
+			err := s.write(ctx, func(t *tx) error {
+				// Nodes that start together would wait for each other on the way.
+				exec(t, "lockMigrations")
+				return eachText(t, text, func(*row) error { return nil })
+			})
+			if codeOf(err) == codeCheckViolation {
+				continue // the rest holds rows of that time: it goes on doing so
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+// Package postgres keeps everything in PostgreSQL, for as many nodes as like to
+// share it.
+//
+// Nodes know of each other only through rows and locks. What events of a project
+// are routed by (numbers, agents, webhooks) changes under the project's lock, and
+// every transaction that routes shares that lock (transaction.sql): so no event is
+// bound to a webhook that is gone, on whichever node it was taken in. A
+// conversation's row is locked from the moment its event gets its place in the
+// history until the commit, which is what keeps its order across nodes. A delivery
+// has one owner at most, the run of the server whose dispatcher has it in hand;
+// see node.go.
+//
+// There is no state in a connection but a transaction's, so that PgBouncer may
+// stand before the database in transaction mode. Statements of a transaction go
+// out together wherever no answer is needed in between (tx.go), and each does its
+// work for a whole batch of one project's rows: its project_id is a parameter of
+// its own, and stands in every key, so that Citus can send it to the one shard.
+//
+// The package must never answer a write before its commit, and never wait long for
+// a database that is away: callers are told to come back.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// defaultConns is how many connections a node opens, where the URL does not say
+	// (pool_max_conns): few, since a database serves all nodes with a few hundred.
+	defaultConns = 16
+	// acquireWait is how long a call waits for a connection before it gives up.
+	acquireWait = time.Second
+	// txLimit bounds one transaction: a database that takes longer is as good as away.
+	txLimit = 15 * time.Second
+	// openLimit bounds the start: migrations take their time, and are waited for.
+	openLimit = 10 * time.Minute
+	// leaseFor is how long a run's lease lasts that is not renewed.
+	leaseFor = 15 * time.Second
+)
+
+// Store is the PostgreSQL store. Its methods are safe for concurrent use.
+type Store struct {
+	pool *pgxpool.Pool
+	// run is this start's number: what this process owns is marked with it.
+	run   int64
+	keys  keyCache
+	tails tailCache
+	// projects remembers which project a webhook is of: that never changes.
+	projects sync.Map
+}
+
+// Open connects to the database that a postgres:// URL names, brings its schema up
+// to date, and takes over what runs owned whose lease has ended.
+//
+// Beside what libpq knows (sslmode, target_session_attrs, several hosts, …) the URL
+// may say: schema, the schema that everything is kept in; pool_max_conns, how many
+// connections this node opens, 16 where it says nothing; and
+// default_query_exec_mode=cache_describe behind a PgBouncer older than 1.21, which
+// knows no prepared statements.
+func Open(ctx context.Context, databaseURL string) (*Store, error) {
+	cfg, schema, err := parseURL(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	defer cancel()
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, explainOpen(err)
+	}
+	s := &Store{pool: pool}
+	if err := s.start(ctx, schema); err != nil {
+		pool.Close()
+		return nil, explainOpen(err)
+	}
+	return s, nil
+}
+
+func (s *Store) start(ctx context.Context, schema string) error {
+	if err := s.migrate(ctx, schema); err != nil {
+		return err
+	}
+	if err := s.MakePartitions(ctx, time.Now(), time.Now().Add(partitionsAhead)); err != nil {
+		return err
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	return s.write(ctx, func(t *tx) error {
+		_, err := one(t, "nextRun", func(r *row) { s.run = r.int64() }, fmt.Sprint(name, ":", os.Getpid()), micros(time.Now()), leaseFor.Microseconds())
+		if err != nil {
+			return err
+		}
+		return exec(t, "takeBack", s.run, micros(time.Now()))
+	})
+}
+
+// Close ends the run and closes the connections. What the run still owned is
+// anybody's to take from then on.
+func (s *Store) Close() error {
+	if s.pool == nil {
+		return nil
+	}
+	err := s.write(context.Background(), func(t *tx) error { return exec(t, "endRun", s.run) })
+	s.pool.Close()
+	return err
+}
+
+// Ping says whether the store can be written: a standby cannot.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.readOne(ctx, func(t *tx) error {
+		writable := false
+		if _, err := one(t, "ping", func(r *row) { writable = r.bool() }); err != nil {
+			return err
+		}
+		if !writable {
+			s.pool.Reset() // another host of the URL may be the primary by now
+			return errReadOnly(errors.New("the server is a standby, or switched to read-only"))
+		}
+		return nil
+	})
+}
+
+// projectOf returns the project of a webhook; "" for an unknown one.
+func (s *Store) projectOf(ctx context.Context, webhookID string) (project string, err error) {
+	if p, ok := s.projects.Load(webhookID); ok {
+		return p.(string), nil
+	}
+	err = s.readOne(ctx, func(t *tx) error {
+		ok, err := one(t, "projectOfWebhook", func(r *row) { project = r.text() }, webhookID)
+		if ok {
+			s.projects.Store(webhookID, project)
+		}
+		return err
+	})
+	return project, err
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

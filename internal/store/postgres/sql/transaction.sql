@@ -1,0 +1,26 @@
+-- name: begin
+BEGIN
+
+-- name: beginRead
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
+
+-- name: commit
+COMMIT
+
+-- name: rollback
+ROLLBACK
+
+-- name: ping
+-- false on a standby, and where writes are switched off
+SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'
+
+-- name: lockMigrations
+SELECT pg_advisory_xact_lock(6013556461634388331)
+
+-- name: lockProject
+-- held by whoever changes what events of a project are routed by, until its commit
+SELECT pg_advisory_xact_lock(hashtextextended($1, 1400326251))
+
+-- name: shareProject
+-- held by whoever routes or takes deliveries of a project: no change comes in between
+SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1400326251))

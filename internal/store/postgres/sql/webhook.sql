@@ -1,0 +1,73 @@
+-- name: insertWebhook
+INSERT INTO webhooks (id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, listener, owner)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+
+-- name: updateWebhook
+UPDATE webhooks SET url = $3, secret = $4, status = $5, context_limit = $6, timeout_s = $7, revision = $8,
+  ordering = $9, rate_limit = $10, failing_since = 0, previous_secret = $11, previous_until = $12
+WHERE project_id = $1 AND id = $2
+
+-- name: webhook
+-- served by webhooks_live
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
+FROM webhooks WHERE project_id = $1 AND agent_id = $2 AND deleted_at = 0 AND NOT listener
+
+-- name: listener
+-- served by webhooks_live
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
+FROM webhooks WHERE project_id = $1 AND agent_id = $2 AND deleted_at = 0 AND listener
+
+-- name: listenersOf
+-- what is left of a node's listeners when it starts anew
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
+FROM webhooks WHERE deleted_at = 0 AND listener AND owner = $1
+
+-- name: webhookByID
+-- served by the primary key
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
+FROM webhooks WHERE project_id = $1 AND id = $2 AND deleted_at = 0
+
+-- name: projectOfWebhook
+-- served by webhooks_by_id
+SELECT project_id FROM webhooks WHERE id = $1
+
+-- name: activeWebhooks
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
+FROM webhooks WHERE deleted_at = 0 AND status = 'active'
+
+-- name: setWebhookStatus
+UPDATE webhooks SET status = $3, failing_since = 0, revision = revision + 1
+WHERE project_id = $1 AND id = $2 AND deleted_at = 0
+
+-- name: deleteWebhook
+UPDATE webhooks SET deleted_at = $3, secret = '', previous_secret = '' WHERE project_id = $1 AND id = $2
+
+-- name: webhookURL
+SELECT url FROM webhooks WHERE project_id = $1 AND id = $2
+
+-- name: setFailing
+UPDATE webhooks SET failing_since = $3 WHERE project_id = $1 AND id = $2 AND deleted_at = 0
+
+-- name: setSettling
+UPDATE webhooks SET settling = $3 WHERE project_id = $1 AND id = $2
+
+-- name: settling
+-- of a webhook that is being settled: whether it is gone
+SELECT deleted_at > 0 FROM webhooks WHERE project_id = $1 AND id = $2 AND settling
+
+-- name: allSettling
+-- served by webhooks_settling
+SELECT id, project_id FROM webhooks WHERE settling
+
+-- name: secrets
+SELECT id, secret, previous_secret FROM webhooks WHERE deleted_at = 0
+
+-- name: replaceSecrets
+UPDATE webhooks SET secret = $5, previous_secret = $6, revision = revision + 1
+WHERE project_id = $1 AND id = $2 AND secret = $3 AND previous_secret = $4 AND deleted_at = 0

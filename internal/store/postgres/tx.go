@@ -1,0 +1,279 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"switchhook.dev/switchhook/internal/phone"
+)
+
+// tx is one transaction. Statements whose answer nobody waits for are kept back
+// and go out with the next one that is waited for, in one round trip: BEGIN goes
+// with the first, COMMIT with the last.
+type tx struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	conn   *pgxpool.Conn
+	run    int64
+	counts counter
+	batch  pgx.Batch
+	reads  []func(*row) error // of the batch's statements; nil for those without rows
+	// committing is true once COMMIT may have reached the server: what became of it
+	// is unknown where no answer comes.
+	committing bool
+}
+
+// errRace says that others were in a transaction's way: it is to be done again.
+var errRace = errors.New("another transaction came first")
+
+// tries bounds how often a transaction is done again that others were in the way of.
+const tries = 10
+
+// write runs do in a transaction and returns when that is on disk. do may run
+// several times, so it must have no effect but through its tx. Where it returns an
+// error nothing of it is kept.
+func (s *Store) write(ctx context.Context, do func(*tx) error) error {
+	return s.writeIn(ctx, slotOther, do)
+}
+
+// writeIn is write for transactions that count in a slot of their own.
+func (s *Store) writeIn(ctx context.Context, slot int64, do func(*tx) error) error {
+	// What was begun is ended, whatever the caller's context says, or the caller
+	// would not know what happened.
+	var err error
+	for try := range tries {
+		var t *tx
+		if t, err = s.begin(ctx, "begin"); err != nil {
+			return err
+		}
+		if err = do(t); err == nil {
+			err = t.commit(s.slot(slot))
+		}
+		t.end(err)
+		switch {
+		case err == nil || phone.CodeOf(err) != "":
+			return err
+		case again(err) || errors.Is(err, errRace):
+			continue
+		case lost(err) && !t.committing && try == 0:
+			// A connection that waited in the pool while the server restarted: the others
+			// that waited with it are no better.
+			s.pool.Reset()
+			continue
+		case lost(err):
+			s.pool.Reset()
+		}
+		return unavailable(err)
+	}
+	return unavailable(err)
+}
+
+// read runs f in one read transaction, so that several queries see the same state.
+func (s *Store) read(ctx context.Context, f func(*tx) error) error {
+	return s.readIn(ctx, "beginRead", f)
+}
+
+// readOne is read without the transaction: for one query, or several over rows
+// that never change.
+func (s *Store) readOne(ctx context.Context, f func(*tx) error) error {
+	return s.readIn(ctx, "", f)
+}
+
+func (s *Store) readIn(ctx context.Context, begin string, f func(*tx) error) error {
+	for try := 0; ; try++ {
+		t, err := s.begin(ctx, begin)
+		if err != nil {
+			return err
+		}
+		if err = f(t); err == nil && begin != "" {
+			exec(t, "rollback")
+			err = t.flush()
+		}
+		t.end(err)
+		if err == nil || phone.CodeOf(err) != "" {
+			return err
+		}
+		if lost(err) {
+			s.pool.Reset()
+			if try == 0 && ctx.Err() == nil {
+				continue
+			}
+		}
+		return unavailable(err)
+	}
+}
+
+// begin takes a connection. The transaction begins with its first statement.
+func (s *Store) begin(ctx context.Context, begin string) (*tx, error) {
+	wait, cancel := context.WithTimeout(ctx, acquireWait)
+	defer cancel()
+	conn, err := s.pool.Acquire(wait)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	t := &tx{conn: conn, run: s.run, counts: counter{}}
+	t.ctx, t.cancel = context.WithTimeout(context.WithoutCancel(ctx), txLimit)
+	if begin != "" {
+		exec(t, begin)
+	}
+	return t, nil
+}
+
+// commit writes the counters and commits, with all that was kept back.
+func (t *tx) commit(slot int64) error {
+	t.counts.flush(t, slot)
+	exec(t, "commit")
+	t.committing = true
+	return t.flush()
+}
+
+// end returns the connection. One that is still within a transaction is rolled
+// back; where that fails the pool closes it.
+func (t *tx) end(err error) {
+	defer t.cancel()
+	if err != nil && !t.conn.Conn().IsClosed() && t.conn.Conn().PgConn().TxStatus() != 'I' {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, _ = t.conn.Exec(ctx, query("rollback"))
+	}
+	t.conn.Release()
+}
+
+// exec keeps a statement back that answers no rows. Its fault is told by whatever
+// sends it. It returns nil, for the sake of calls that read like the others.
+func exec(t *tx, name string, values ...any) error {
+	later(t, name, nil, values...)
+	return nil
+}
+
+// later keeps a query back. f is called for every row once it is sent.
+func later(t *tx, name string, f func(*row) error, values ...any) {
+	t.batch.Queue(query(name), values...)
+	t.reads = append(t.reads, f)
+}
+
+// each calls f for every row of a query.
+func each(t *tx, name string, f func(*row) error, values ...any) error {
+	return eachText(t, query(name), f, values...)
+}
+
+// eachText is each for a query put together from fixed parts. Its parameters stand
+// as ?, in their order.
+func eachText(t *tx, text string, f func(*row) error, values ...any) error {
+	var numbered strings.Builder
+	for i, part := range strings.Split(text, "?") {
+		if i > 0 {
+			numbered.WriteString("$" + strconv.Itoa(i))
+		}
+		numbered.WriteString(part)
+	}
+	t.batch.Queue(numbered.String(), values...)
+	t.reads = append(t.reads, f)
+	return t.flush()
+}
+
+// one calls f for the first row, and says whether there was one.
+func one(t *tx, name string, f func(*row), values ...any) (bool, error) {
+	found := false
+	err := each(t, name, func(r *row) error {
+		if !found {
+			f(r)
+		}
+		found = true
+		return nil
+	}, values...)
+	return found, err
+}
+
+// flush sends what was kept back, in one round trip, and reads the answers in order.
+func (t *tx) flush() (err error) {
+	if len(t.reads) == 0 {
+		return nil
+	}
+	batch, reads := t.batch, t.reads
+	t.batch, t.reads = pgx.Batch{}, nil
+	answers := t.conn.SendBatch(t.ctx, &batch)
+	defer func() {
+		if closing := answers.Close(); err == nil {
+			err = closing
+		}
+	}()
+	for _, f := range reads {
+		if f == nil {
+			if _, err := answers.Exec(); err != nil {
+				return err
+			}
+			continue
+		}
+		rows, err := answers.Query()
+		if err != nil {
+			return err
+		}
+		if err := readRows(rows, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readRows(rows pgx.Rows, f func(*row) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		values, err := rows.Values()
+		if err != nil {
+			return err
+		}
+		if err := f(&row{values: values}); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// row reads columns in order.
+type row struct {
+	values []any
+	n      int
+}
+
+func (r *row) next() any { r.n++; return r.values[r.n-1] }
+
+func (r *row) int() int   { return int(r.int64()) }
+func (r *row) bool() bool { return r.next().(bool) }
+
+// text reads text, and bytes that are one for all but PostgreSQL.
+func (r *row) text() string {
+	if b, ok := r.next().([]byte); ok {
+		return string(b)
+	}
+	return r.values[r.n-1].(string)
+}
+
+func (r *row) int64() int64 {
+	switch v := r.next().(type) {
+	case int64:
+		return v
+	case int32:
+		return int64(v)
+	default:
+		panic("postgres: a column is no integer")
+	}
+}
+
+// bytes returns nil for NULL.
+func (r *row) bytes() []byte {
+	b, _ := r.next().([]byte)
+	return b
+}
+
+// lockProject has what follows wait until nobody routes events of a project, and
+// everybody who is about to wait until this transaction ends.
+func (t *tx) lockProject(projectID string) { exec(t, "lockProject", projectID) }
+
+// shareProject keeps a project's routing from changing until this transaction ends.
+func (t *tx) shareProject(projectID string) { exec(t, "shareProject", projectID) }
