@@ -551,6 +551,10 @@ func isStrict(b phone.Binding) bool {
 
 // ForgetIdempotency drops a slice of the keys that are out of their window.
 func (s *Store) ForgetIdempotency(ctx context.Context, now time.Time) error {
+	// It is called every minute: what else is to be done now and then is done here.
+	if err := s.lookAhead(ctx, now); err != nil {
+		return err
+	}
 	return s.write(ctx, func(t *tx) error {
 		return exec(t, "forgetIdempotency", micros(now.Add(-idempotencyWindow)))
 	})

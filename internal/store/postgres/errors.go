@@ -22,6 +22,7 @@ const (
 	codeDiskFull          = "53100"
 	codeTooManyConns      = "53300"
 	codeLockNotAvailable  = "55P03"
+	codeUndefinedTable    = "42P01"
 	codeInvalidPassword   = "28P01"
 	codeInvalidCharacters = "22021"
 	codeUntranslatable    = "22P05"

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -35,16 +36,52 @@ func partitionName(table string, start time.Time) string {
 	return table + "_" + start.Format("20060102")
 }
 
+// partition is one that is there.
+type partition struct {
+	table, name string
+	// start is when the first of its rows can have been made; zero for the rest.
+	start time.Time
+	pages int64
+}
+
+// end is when the last of its rows can have been made.
+func (p partition) end() time.Time { return p.start.Add(partitionSpan) }
+
+func (s *Store) partitions(ctx context.Context) (out []partition, err error) {
+	err = s.readOne(ctx, func(t *tx) error {
+		return each(t, "partitions", func(r *row) error {
+			p := partition{table: r.text(), name: r.text(), pages: r.int64()}
+			p.start, _ = time.Parse("20060102", strings.TrimPrefix(p.name, p.table+"_"))
+			out = append(out, p)
+			return nil
+		})
+	})
+	return out, err
+}
+
+// lookAhead makes the partitions that will be needed, once a day.
+func (s *Store) lookAhead(ctx context.Context, now time.Time) error {
+	if last := s.lookedAhead.Load(); now.Unix()-last < int64(24*time.Hour/time.Second) {
+		return nil
+	}
+	err := s.MakePartitions(ctx, now, now.Add(partitionsAhead))
+	if err == nil {
+		s.lookedAhead.Store(now.Unix())
+	}
+	return err
+}
+
 // MakePartitions makes the partitions for rows with ids made from one time to
 // another, where they are not there already. Rows for which there is none go to
 // the partition of the rest.
 func (s *Store) MakePartitions(ctx context.Context, from, to time.Time) error {
-	have := map[string]bool{}
-	err := s.readOne(ctx, func(t *tx) error {
-		return each(t, "partitions", func(r *row) error { have[r.text()] = true; return nil })
-	})
+	all, err := s.partitions(ctx)
 	if err != nil {
 		return err
+	}
+	have := map[string]bool{}
+	for _, p := range all {
+		have[p.name] = true
 	}
 	for start := partitionOf(from); !start.After(to); start = start.Add(partitionSpan) {
 		for _, p := range partitioned {

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -49,9 +50,10 @@ const (
 type Store struct {
 	pool *pgxpool.Pool
 	// run is this start's number: what this process owns is marked with it.
-	run   int64
-	keys  keyCache
-	tails tailCache
+	run         int64
+	keys        keyCache
+	tails       tailCache
+	lookedAhead atomic.Int64 // when partitions were last made, in Unix seconds
 	// projects remembers which project a webhook is of: that never changes.
 	projects sync.Map
 }
@@ -87,7 +89,7 @@ func (s *Store) start(ctx context.Context, schema string) error {
 	if err := s.migrate(ctx, schema); err != nil {
 		return err
 	}
-	if err := s.MakePartitions(ctx, time.Now(), time.Now().Add(partitionsAhead)); err != nil {
+	if err := s.lookAhead(ctx, time.Now()); err != nil {
 		return err
 	}
 	name, err := os.Hostname()

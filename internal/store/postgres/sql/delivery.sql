@@ -136,7 +136,7 @@ WHERE project_id = $1 AND webhook_id = $2 AND owner = $4 AND next_attempt_at > 0
 -- name: pendingAmong
 -- served by the primary key
 SELECT id, agent_id, event_type, created_at, attempts, handed FROM deliveries
-WHERE project_id = $1 AND webhook_id = $2 AND id = ANY($3::text[]) AND status = 'pending' ORDER BY id FOR UPDATE
+WHERE project_id = $1 AND webhook_id = $2 AND id = ANY($3::text[]) AND status || '' = 'pending' ORDER BY id FOR UPDATE
 
 -- name: settle
 -- served by the primary key: ends pending deliveries, or binds them anew
@@ -159,17 +159,3 @@ UPDATE deliveries d SET status = 'pending', webhook_id = p.webhook_id,
   handed = CASE WHEN d.attempts = 0 AND d.handed <> 0 THEN -1 ELSE 0 END, next_attempt_at = $7, ended = '', strict = p.strict
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::boolean[]) AS p (id, webhook_id, context_limit, round_attempts, strict)
 WHERE d.project_id = $1 AND d.id = p.id
-
--- name: dropEnded
--- a slice of what has ended, and was made before $1
-DELETE FROM deliveries WHERE (project_id, id) IN
-  (SELECT project_id, id FROM deliveries WHERE id < $1 AND status <> 'pending' LIMIT $2 FOR UPDATE SKIP LOCKED)
-RETURNING project_id, id
-
--- name: dropAttempts
-DELETE FROM attempts a USING unnest($1::text[], $2::text[]) AS d (project_id, id)
-WHERE a.project_id = d.project_id AND a.delivery_id = d.id
-
--- name: dropEvents
--- a slice of the events that nobody is told of
-DELETE FROM events WHERE (project_id, id) IN (SELECT project_id, id FROM events WHERE id < $1 LIMIT $2) RETURNING true

@@ -56,6 +56,7 @@ GROUP BY status
 SELECT id FROM deliveries WHERE project_id = $1 AND created_at = $2 AND message_id = $3 LIMIT 1
 
 -- name: conversationsUpTo
+-- reads few, whichever they are
 SELECT count(*) FROM (SELECT 1 FROM conversations WHERE project_id = $1 LIMIT $2) AS c
 
 -- name: conversationsOfLatest

@@ -27,7 +27,7 @@ SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, 
 FROM webhooks WHERE deleted_at = 0 AND listener AND owner = $1
 
 -- name: webhookByID
--- served by the primary key
+-- served by webhooks_by_id
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
   ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
 FROM webhooks WHERE project_id = $1 AND id = $2 AND deleted_at = 0
