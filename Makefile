@@ -1,6 +1,10 @@
 # Everything here is one command that also works alone; make only names it.
 
-.PHONY: build test lint ci bench sdk fuzz
+DURATION = 10m
+SEED = 0
+DATABASE =
+
+.PHONY: build test lint ci bench sdk fuzz torture
 
 build:          ## the binary, ./switchhook
 	go build -o switchhook ./cmd/switchhook
@@ -19,6 +23,9 @@ sdk:            ## what the tests of the vendor's SDK need
 
 fuzz:           ## every fuzz target for ten minutes
 	.ci/fuzz 10m
+
+torture:        ## kill, stop and break everything around a server for DURATION; SEED replays the faults
+	go test -count=1 -v -timeout=0 ./test/torture -duration=$(DURATION) -seed=$(SEED) -database=$(DATABASE)
 
 bench:          ## everything in docs/benchmarks.md, measured anew (ten minutes)
 	go run ./bench --out docs/benchmarks.md

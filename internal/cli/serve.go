@@ -37,6 +37,7 @@ type ServeCmd struct {
 	DisableAfter   Span            `name:"disable-after" env:"SWITCHHOOK_DISABLE_AFTER" default:"5d" help:"How long an endpoint may fail before its webhook is disabled."`
 	Retention      Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
 	Profile        string          `env:"SWITCHHOOK_PROFILE" placeholder:"ADDRESS" help:"Address to serve Go's profiles on, such as 127.0.0.1:6060. Keep it private."`
+	Resolver       HostPort        `env:"SWITCHHOOK_RESOLVER" placeholder:"HOST:PORT" help:"Name server to ask for endpoints' names; without it the machine's are asked."`
 	LogFormat      string          `name:"log-format" env:"SWITCHHOOK_LOG_FORMAT" enum:"auto,json,text" default:"auto" help:"How to log: json, text, or auto, which is text with --dev and json otherwise."`
 
 	DoorFlags
@@ -100,6 +101,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 		Policy:   c.policy(c.Dev),
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint, Turns: c.MaxTurns,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
+		Resolver: string(c.Resolver),
 	})
 	if err != nil {
 		return err

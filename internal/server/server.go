@@ -38,6 +38,9 @@ type Config struct {
 	APIKey string
 	// Policy says which addresses a webhook may have.
 	Policy netguard.Policy
+	// Resolver is the name server, host and port, that is asked for endpoints'
+	// names; "" is the machine's.
+	Resolver string
 	// Schedule is deliver.DefaultSchedule where nil.
 	Schedule deliver.Schedule
 	// InFlight and PerEndpoint bound requests in flight: in all, and to one
@@ -128,7 +131,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.pulse = pulse.New(s.store, cfg.Logger)
 	s.pulse.Start(ctx)
 	watchers, metrics := switchboard.NewWatchers(), newMetrics()
-	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second})
+	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: resolver(cfg.Resolver)})
 	s.dispatcher = deliver.New(deliver.Config{
 		Store: s.store, Transport: throughProxy(newTransport(dialer), cfg.Proxy, cfg.Policy), Schedule: cfg.Schedule, Knock: cfg.knock(dialer),
 		Turns: cfg.Turns, TurnTransport: throughProxy(newTurnTransport(dialer), cfg.Proxy, cfg.Policy),
