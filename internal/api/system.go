@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"reflect"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
+	"switchhook.dev/switchhook/internal/phone"
 )
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
@@ -21,7 +23,11 @@ func (h *handlers) registerSystem(mux *http.ServeMux, metrics prometheus.Gathere
 		if err := h.store.Ping(r.Context()); err != nil {
 			h.logger.Warn("not ready", "error", err)
 			w.Header().Set("Retry-After", "1")
-			writeDetail(w, http.StatusServiceUnavailable, "the database does not answer: the server's log says why")
+			why := "the database does not answer: the server's log says why"
+			if e, ok := errors.AsType[*phone.Error](err); ok {
+				why = e.Message
+			}
+			writeDetail(w, http.StatusServiceUnavailable, why)
 			return
 		}
 		writeStatus(w, http.StatusOK, "ready")

@@ -112,8 +112,9 @@ func (r *run) setUp() {
 		r.Cleanup(rec.Close)
 		r.receivers = append(r.receivers, rec)
 	}
-	if *database == "" {
-		*database = "sqlite:" + filepath.Join(dir, "torture.db")
+	place := *database
+	if place == "" {
+		place = "sqlite:" + filepath.Join(dir, "torture.db")
 	}
 	log, err := os.Create(filepath.Join(dir, "server.log"))
 	r.must(err)
@@ -124,7 +125,7 @@ func (r *run) setUp() {
 		}
 	})
 	r.options = world.Options{
-		Binary: binary, Database: *database, Clock: clock, Log: log,
+		Binary: binary, Database: place, Clock: clock, Log: log,
 		Env:  []string{"SSL_CERT_FILE=" + roots},
 		Args: []string{"--retry-schedule=100ms,200ms,500ms,1s,2s", "--resolver=" + r.dns.Address},
 	}

@@ -29,6 +29,8 @@ func (s *Store) checkpoints(conn *sqlite.Conn) {
 	for {
 		select {
 		case <-s.done:
+			// The file of a stopped server is whole without its WAL.
+			_, _ = checkpoint(conn, "TRUNCATE")
 			return
 		case <-ticker.C:
 		}

@@ -62,6 +62,7 @@ type Store struct {
 	// checkpointed is closed when the checkpointer has ended.
 	checkpointed chan struct{}
 	written      atomic.Bool // since the last checkpoint
+	unwritable   atomic.Bool // the last transaction failed
 	// reading is locked while the WAL is begun anew, which no read may overlap.
 	reading sync.RWMutex
 	once    sync.Once
@@ -126,6 +127,9 @@ func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, erro
 		pragma(conn, "wal_autocheckpoint=65536"),
 	)
 	if err == nil {
+		err = checkFile(ctx, conn)
+	}
+	if err == nil {
 		err = migrate(ctx, conn)
 	}
 	if err == nil {
@@ -146,6 +150,34 @@ func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, erro
 	return conn, nil
 }
 
+// checkFor is how long a start looks for damage: all of a small file, and of a
+// large one what there is time for. Damage that is met later is told where it is met.
+const checkFor = time.Second
+
+// checkFile looks whether the file is whole.
+func checkFile(ctx context.Context, conn *sqlite.Conn) error {
+	limit, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
+	conn.SetInterrupt(limit.Done())
+	defer conn.SetInterrupt(nil)
+	found := ""
+	err := sqlitex.ExecuteTransient(conn, "PRAGMA quick_check(1)", &sqlitex.ExecOptions{
+		ResultFunc: func(st *sqlite.Stmt) error { found = st.ColumnText(0); return nil },
+	})
+	switch {
+	case sqlite.ErrCode(err) == sqlite.ResultInterrupt:
+		return ctx.Err()
+	case err == nil && found != "ok":
+		return errDamaged{found}
+	}
+	return err
+}
+
+// errDamaged is what a check found.
+type errDamaged struct{ found string }
+
+func (e errDamaged) Error() string { return strings.ReplaceAll(e.found, "\n", "; ") }
+
 func migrate(ctx context.Context, conn *sqlite.Conn) error {
 	entries, err := migrations.ReadDir("migrations")
 	if err != nil {
@@ -165,6 +197,9 @@ func migrate(ctx context.Context, conn *sqlite.Conn) error {
 func explainOpen(path string, err error) error {
 	if phone.CodeOf(err) != "" {
 		return err
+	}
+	if _, damaged := errors.AsType[errDamaged](err); damaged {
+		return fmt.Errorf("%s is damaged: restore a backup of it, or name another file with --database: %w", path, err)
 	}
 	switch sqlite.ErrCode(err).ToPrimary() {
 	case sqlite.ResultNotADB, sqlite.ResultCorrupt:
@@ -194,8 +229,14 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Ping says whether the store can be read.
+// Ping says whether the store can be read and, where the last write failed, whether
+// it can be written again.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.unwritable.Load() {
+		if err := s.writeHot(ctx, func(t *tx) error { return exec(t.Conn, "try") }); err != nil {
+			return err
+		}
+	}
 	return s.read(ctx, func(c *sqlite.Conn) error {
 		return sqlitex.Execute(c, query("ping"), nil)
 	})
@@ -229,8 +270,13 @@ func (s *Store) readLoose(ctx context.Context, f func(*sqlite.Conn) error) error
 // unavailable wraps a fault of the database itself.
 func unavailable(err error) error {
 	e := phone.Errorf(phone.Unavailable, "the database does not answer: try again in a second")
-	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultFull {
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultFull:
 		e.Message = "the disk is full, so nothing can be accepted: free some room; the server goes on by itself"
+	case sqlite.ResultIOErr:
+		e.Message = "the disk under the database fails, so nothing can be accepted: the server's log says how; it goes on by itself"
+	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
+		e.Message = "the database file is damaged: stop the server and restore a backup"
 	}
 	e.Err, e.RetryAfter = err, time.Second
 	return e

@@ -196,13 +196,14 @@ func (s *Store) part(conn *sqlite.Conn, group []*write) (rest []*write) {
 	if err != nil && len(g.writes) > 1 {
 		for i, w := range g.writes {
 			alone := batch{writes: []*write{w}, results: g.results[i : i+1]}
-			if err := s.try(conn, &alone); err != nil {
+			if err = s.try(conn, &alone); err != nil {
 				g.results[i] = unavailable(err)
 			}
 		}
 	} else if err != nil {
 		g.results[0] = unavailable(err)
 	}
+	s.unwritable.Store(err != nil)
 	s.written.Store(true)
 	for i, w := range g.writes {
 		w.done <- g.results[i]
