@@ -14,8 +14,10 @@ import (
 var version string
 
 type program struct {
-	Serve cli.ServeCmd `cmd:"" help:"Run the server."`
-	Demo  cli.DemoCmd  `cmd:"" help:"See it work: a server, two agents, receivers, and a few texts, all in one."`
+	Serve   cli.ServeCmd   `cmd:"" help:"Run the server."`
+	Demo    cli.DemoCmd    `cmd:"" help:"See it work: a server, two agents, receivers, and a few texts, all in one."`
+	Backup  cli.BackupCmd  `cmd:"" help:"Write a copy of the database file, while the server runs or not."`
+	Restore cli.RestoreCmd `cmd:"" help:"Put a backup in the place of the database file, while the server runs or not."`
 	cli.Commands
 	Healthcheck cli.HealthcheckCmd `cmd:"" help:"Ask a server whether it is ready: for images without a shell."`
 	Version     kong.VersionFlag   `help:"Print the version."`

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -95,14 +96,15 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	ctx, release := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer release()
 	logger := newLogger(c.LogFormat, c.Dev, kctx.Stderr)
-	srv, err := server.Start(ctx, server.Config{
+	cfg := server.Config{
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
 		Doors:    c.doors(),
 		Policy:   c.policy(c.Dev),
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint, Turns: c.MaxTurns,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
 		Resolver: string(c.Resolver),
-	})
+	}
+	srv, err := server.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -111,16 +113,19 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 		fmt.Fprintf(kctx.Stdout, "API key (shown only this once): %s\n", srv.NewKey)
 	}
 	fmt.Fprintf(kctx.Stdout, "Switchhook %s answers at %s (docs at %s/docs)\n", Version, srv.URL, srv.URL)
-	err = srv.Wait(ctx)
+	for err = c.wait(ctx, srv); errors.Is(err, errRestored); err = c.wait(ctx, srv) {
+		logger.Info("going over to the backup that was restored")
+		cfg.Listen = srv.Address
+		if err := stop(ctx, srv, logger); err != nil {
+			return err
+		}
+		if srv, err = server.Start(ctx, cfg); err != nil {
+			return err
+		}
+	}
 	// A second signal ends the program at once.
 	release()
-	logger.Info("stopping: attempts in flight may finish", "within", stopGrace.String())
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-	defer cancel()
-	if stopErr := srv.Stop(stopCtx); stopErr != nil && err == nil {
-		err = stopErr
-	}
-	return err
+	return errors.Join(err, stop(ctx, srv, logger))
 }
 
 func newLogger(format string, dev bool, w io.Writer) *slog.Logger {

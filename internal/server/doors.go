@@ -66,7 +66,7 @@ func (s *Server) serve(l net.Listener, cfg Config) {
 		s.http.TLSConfig = s.certificate.Config()
 		scheme, serve = "https", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
-	s.URL = scheme + "://" + l.Addr().String()
+	s.URL = scheme + "://" + s.Address
 	go func() { s.served <- serve(gate.Listen(l, connections)) }()
 }
 

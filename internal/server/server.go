@@ -66,6 +66,8 @@ type Config struct {
 type Server struct {
 	// URL is where the API answers.
 	URL string
+	// Address is what it listens on, with the port where Config left that open.
+	Address string
 	// NewKey is the key that this start made for the first project; "" where it
 	// has one already. It is not to be had again.
 	NewKey string
@@ -164,6 +166,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	// Shutdown waits for requests to end; a stream of events never does by itself.
 	s.http.RegisterOnShutdown(func() { stopStreams(switchboard.ErrStopping) })
+	s.Address = listener.Addr().String()
 	s.serve(listener, cfg)
 	return s, nil
 }

@@ -30,6 +30,7 @@ func (s *Store) checkpoints(conn *sqlite.Conn) {
 		select {
 		case <-s.done:
 			// The file of a stopped server is whole without its WAL.
+			conn.SetBusyTimeout(time.Second)
 			_, _ = checkpoint(conn, "TRUNCATE")
 			return
 		case <-ticker.C:
@@ -46,6 +47,9 @@ func (s *Store) checkpoints(conn *sqlite.Conn) {
 			_ = s.queue(context.Background(), &write{bare: true, hot: true, done: make(chan error, 1), do: func(t *tx) error {
 				s.reading.Lock()
 				defer s.reading.Unlock()
+				// Who reads from another process, a backup for one, is not waited for.
+				t.SetBusyTimeout(0)
+				defer t.SetBlockOnBusy()
 				_, err := checkpoint(t.Conn, "RESTART")
 				return err
 			}})

@@ -79,6 +79,10 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if !ok {
 		return nil, fmt.Errorf("another Switchhook is running on %s: stop it first, or name another file with --database", path)
 	}
+	if err := takeRestored(path); err != nil {
+		_ = lock.Unlock()
+		return nil, err
+	}
 	s := &Store{
 		lock:    lock,
 		writes:  make(chan *write, queueLength),
@@ -160,14 +164,19 @@ func checkFile(ctx context.Context, conn *sqlite.Conn) error {
 	defer cancel()
 	conn.SetInterrupt(limit.Done())
 	defer conn.SetInterrupt(nil)
+	err := check(conn)
+	if sqlite.ErrCode(err) == sqlite.ResultInterrupt {
+		return ctx.Err()
+	}
+	return err
+}
+
+func check(conn *sqlite.Conn) error {
 	found := ""
 	err := sqlitex.ExecuteTransient(conn, "PRAGMA quick_check(1)", &sqlitex.ExecOptions{
 		ResultFunc: func(st *sqlite.Stmt) error { found = st.ColumnText(0); return nil },
 	})
-	switch {
-	case sqlite.ErrCode(err) == sqlite.ResultInterrupt:
-		return ctx.Err()
-	case err == nil && found != "ok":
+	if err == nil && found != "ok" {
 		return errDamaged{found}
 	}
 	return err
