@@ -22,7 +22,7 @@ func (c *BackupCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	if err := server.Backup(ctx, c.Database, c.File); err != nil {
 		return err
 	}
-	fmt.Fprintf(kctx.Stdout, "%s holds everything that was answered before this began. Keep the secret key with it.\n", c.File)
+	fmt.Fprintf(kctx.Stdout, "%s holds everything that was answered before this began. The key that seals the webhooks' secrets is not in it: keep that too, elsewhere.\n", c.File)
 	return nil
 }
 

@@ -123,6 +123,7 @@ func (r *Record) Some() string {
 type Log struct {
 	ID, Status, ErrorMessage string
 	Attempts                 []struct {
+		ID, StartedAt  string
 		URL            string
 		HTTPStatus     int
 		ErrorMessage   string
@@ -229,7 +230,7 @@ func (c *checked) oneEndpoint(a Accepted) {
 	for _, q := range c.requests {
 		paths[q.Path] = true
 		if q.Body != c.requests[0].Body {
-			c.say("%s was sent with different bytes", c.id)
+			c.say("%s was sent with different bytes: %s", c.id, c.both())
 		}
 		if q.Text != a.Text {
 			c.say("%s carried %q, not %q", c.id, q.Text, a.Text)
@@ -251,16 +252,24 @@ func (c *checked) compare() (last time.Time) {
 	}
 	for i := len(c.log.Attempts) - 1; i >= 0; i-- {
 		att := c.log.Attempts[i]
-		signature := att.RequestHeaders["X-Webhook-Signature"]
-		same := arrived[signature]
-		if len(same) == 0 {
-			if att.HTTPStatus != 0 {
-				c.say("%s: the log has an attempt answered %d that nobody received", c.id, att.HTTPStatus)
-			}
+		if att.HTTPStatus == 0 {
 			continue
 		}
-		got := same[len(same)-1]
-		arrived[signature] = same[:len(same)-1]
+		got, ok := take(arrived, att.RequestHeaders["X-Webhook-Signature"])
+		if !ok {
+			c.say("%s: the log has an attempt answered %d that nobody received: %s", c.id, att.HTTPStatus, c.both())
+		}
+		if i == len(c.log.Attempts)-1 {
+			last = got.At
+		}
+	}
+	// One without an answer may have been received, or not.
+	for i := len(c.log.Attempts) - 1; i >= 0; i-- {
+		att := c.log.Attempts[i]
+		if att.HTTPStatus != 0 {
+			continue
+		}
+		got, _ := take(arrived, att.RequestHeaders["X-Webhook-Signature"])
 		if i == len(c.log.Attempts)-1 {
 			last = got.At
 		}
@@ -274,6 +283,29 @@ func (c *checked) compare() (last time.Time) {
 		}
 	}
 	return last
+}
+
+// take takes the last request of a signature out of what arrived.
+func take(arrived map[string][]Request, signature string) (last Request, ok bool) {
+	same := arrived[signature]
+	if len(same) == 0 {
+		return last, false
+	}
+	arrived[signature] = same[:len(same)-1]
+	return same[len(same)-1], true
+}
+
+// both is the log beside what arrived, to be read by a person.
+func (c *checked) both() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s), %d times by hand", c.log.Status, c.log.ErrorMessage, c.replayed[c.id])
+	for _, a := range c.log.Attempts {
+		fmt.Fprintf(&b, "\n\tlogged   %s %s %s %d %s %.20s", a.StartedAt, a.ID, a.URL, a.HTTPStatus, a.ErrorMessage, a.RequestHeaders["X-Webhook-Signature"])
+	}
+	for _, q := range c.requests {
+		fmt.Fprintf(&b, "\n\treceived %s %s %s %.20s", q.At.UTC().Format(time.RFC3339Nano), q.Path, q.Mood, q.Signature)
+	}
+	return b.String()
 }
 
 // explained says whether a kill may have lost the result of a request. Each kill

@@ -116,9 +116,8 @@ WHERE id = ?1
 UPDATE deliveries SET next_attempt_at = ?2 WHERE id = ?1 AND status = 'pending' AND next_attempt_at > 0
 
 -- name: replay
--- the limit of history stays where an attempt was made: its bytes must not change. That it may have been sent
--- before stays too
-UPDATE deliveries SET status = 'pending', webhook_id = ?2, context_limit = iif(attempts > 0, context_limit, ?3),
+-- the limit of history stays where an attempt was made, or may have been: its bytes must not change
+UPDATE deliveries SET status = 'pending', webhook_id = ?2, context_limit = iif(attempts > 0 OR handed <> 0, context_limit, ?3),
   round = round + 1, round_attempts = ?4, handed = iif(attempts = 0 AND handed <> 0, -1, 0), next_attempt_at = ?5, ended = '',
   strict = ?6
 WHERE id = ?1
