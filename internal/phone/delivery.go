@@ -47,6 +47,8 @@ type Delivery struct {
 	EventType EventType
 	Channel   Channel
 	Status    DeliveryStatus
+	// Round counts the sets of attempts: 1, and one more for each retry by hand.
+	Round int
 	// Attempts counts all attempts that are on record.
 	Attempts int
 	// HTTPStatus, Error and ResponseBody are the last attempt's; HTTPStatus is 0

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"switchhook.dev/switchhook/internal/api"
+	"switchhook.dev/switchhook/internal/dashboard"
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/gate"
 	"switchhook.dev/switchhook/internal/netguard"
@@ -78,6 +79,7 @@ type Server struct {
 	store        Store
 	dispatcher   *deliver.Dispatcher
 	board        *switchboard.Switchboard
+	pages        *dashboard.Dashboard
 	pulse        *pulse.Pulse
 	pruning      sync.WaitGroup
 	stopPrune    context.CancelFunc
@@ -158,8 +160,9 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.prune(ctx, cfg.Retention)
 	base, stopStreams := context.WithCancelCause(context.WithoutCancel(ctx))
+	s.pages = dashboard.New(dashboard.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, NewKey: api.NewKey})
 	s.http = &http.Server{
-		Handler:           gate.Handler(cfg.TrustedProxies, api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: gate.NewRates(cfg.RatePerKey)})),
+		Handler:           gate.Handler(cfg.TrustedProxies, s.pages.Over(api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: gate.NewRates(cfg.RatePerKey)}))),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },
@@ -287,6 +290,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.http != nil {
 		errs = append(errs, s.http.Shutdown(ctx))
+		s.pages.Close()
 		s.board.Close()
 	}
 	if s.dispatcher != nil {

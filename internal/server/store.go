@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"switchhook.dev/switchhook/internal/api"
+	"switchhook.dev/switchhook/internal/dashboard"
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/pulse"
@@ -16,6 +17,7 @@ import (
 // does with it itself.
 type Store interface {
 	api.Store
+	dashboard.Store
 	switchboard.Store
 	deliver.Store
 	pulse.Store

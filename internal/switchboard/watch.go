@@ -70,7 +70,7 @@ func (w *Watchers) accepted(j *phone.Job) {
 	w.publish(phone.Delivery{
 		ID: j.DeliveryID, EventID: phone.EventID(j.DeliveryID), ProjectID: j.ProjectID, AgentID: j.AgentID,
 		ConversationID: j.ConversationID, MessageID: j.MessageID, WebhookID: j.WebhookID,
-		EventType: j.EventType, Channel: j.Channel, Status: phone.Pending, NextAttemptAt: j.CreatedAt, CreatedAt: j.CreatedAt,
+		EventType: j.EventType, Channel: j.Channel, Status: phone.Pending, Round: j.Round, NextAttemptAt: j.CreatedAt, CreatedAt: j.CreatedAt,
 	})
 }
 
@@ -84,7 +84,7 @@ func (w *Watchers) Recorded(results []*phone.Result, recorded []store.Recorded) 
 		w.publish(phone.Delivery{
 			ID: j.DeliveryID, EventID: phone.EventID(j.DeliveryID), ProjectID: j.ProjectID, AgentID: j.AgentID,
 			ConversationID: j.ConversationID, MessageID: j.MessageID, WebhookID: j.WebhookID,
-			EventType: j.EventType, Channel: j.Channel, Status: recorded[i].Status, Attempts: recorded[i].Number,
+			EventType: j.EventType, Channel: j.Channel, Status: recorded[i].Status, Round: j.Round, Attempts: recorded[i].Number,
 			HTTPStatus: a.HTTPStatus, Error: a.Error, ResponseBody: a.ResponseBody,
 			LastAttemptAt: a.SentAt, NextAttemptAt: r.NextAttemptAt, CreatedAt: j.CreatedAt,
 		})

@@ -69,7 +69,7 @@ func verify(t *testing.T, secret string, in request) {
 
 const acceptStream = "application/x-ndjson"
 
-func lines(rw http.ResponseWriter, lines ...string) {
+func speak(rw http.ResponseWriter, lines ...string) {
 	rw.Header().Set("Content-Type", "application/x-ndjson")
 	for _, l := range lines {
 		fmt.Fprintln(rw, l)
@@ -85,7 +85,7 @@ func TestATurnIsAnsweredAsItsCallerWantsIt(t *testing.T) {
 	w.send(customer, avasNumber, "before")
 	<-r.came
 	r.respond(func(rw http.ResponseWriter, _ request) {
-		lines(rw, `{"text":"One moment.","interim":true,"mood":1}`, `{"text":"It is on its way.","hangup":true}`)
+		speak(rw, `{"text":"One moment.","interim":true,"mood":1}`, `{"text":"It is on its way.","hangup":true}`)
 	})
 	out, resp := w.said(turnBody("call_1", "Where is it?"))
 	if out != `{"text":"One moment. It is on its way.","mood":1,"hangup":true,"chunks":2}`+"\n" || resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/json" {
@@ -141,9 +141,9 @@ func TestLinesArriveAsTheyCome(t *testing.T) {
 	w.set("", r.URL)
 	next := make(chan struct{})
 	r.respond(func(rw http.ResponseWriter, _ request) {
-		lines(rw, `{"text":"a","interim":true}`)
+		speak(rw, `{"text":"a","interim":true}`)
 		<-next
-		lines(rw, `{"text":"b"}`)
+		speak(rw, `{"text":"b"}`)
 		<-next // the stream stays open: the closing line ends the turn all the same
 	})
 	resp := w.turn(t.Context(), turnBody("call_1", "hi"), "Accept", acceptStream)
@@ -232,7 +232,7 @@ func TestACallerWhoHangsUpCancelsTheQuestion(t *testing.T) {
 	canceled := make(chan struct{})
 	r.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
-		lines(rw, `{"text":"Well,","interim":true}`)
+		speak(rw, `{"text":"Well,","interim":true}`)
 		<-req.Context().Done()
 		close(canceled)
 	})
@@ -270,14 +270,14 @@ func TestBargeIn(t *testing.T) {
 		r.came <- request{body: body}
 		switch {
 		case strings.Contains(string(body), `"transcript":"first"`):
-			lines(rw, `{"text":"Let me","interim":true}`)
+			speak(rw, `{"text":"Let me","interim":true}`)
 			<-req.Context().Done()
-			lines(rw, `{"text":"late"}`) // goes nowhere
+			speak(rw, `{"text":"late"}`) // goes nowhere
 		case strings.Contains(string(body), `"transcript":"other"`):
 			<-other
-			lines(rw, `{"text":"other answered"}`)
+			speak(rw, `{"text":"other answered"}`)
 		default:
-			lines(rw, `{"text":"second answered"}`)
+			speak(rw, `{"text":"second answered"}`)
 		}
 	})
 	otherSaid := make(chan string)
@@ -327,7 +327,7 @@ func TestARepeatedTurnAsksNobody(t *testing.T) {
 	next := make(chan struct{})
 	r.respond(func(rw http.ResponseWriter, _ request) {
 		<-next
-		lines(rw, `{"text":"a","interim":true}`, `{"text":"b","digits":"1"}`)
+		speak(rw, `{"text":"a","interim":true}`, `{"text":"b","digits":"1"}`)
 	})
 	key := []string{"Idempotency-Key", "k1"}
 	first := make(chan string)
@@ -395,9 +395,9 @@ func TestStoppingLetsTurnsFinish(t *testing.T) {
 	w.set("", r.URL)
 	next := make(chan struct{})
 	r.respond(func(rw http.ResponseWriter, _ request) {
-		lines(rw, `{"text":"a","interim":true}`)
+		speak(rw, `{"text":"a","interim":true}`)
 		<-next
-		lines(rw, `{"text":"b"}`)
+		speak(rw, `{"text":"b"}`)
 	})
 	resp := w.turn(t.Context(), turnBody("call_1", "hi"), "Accept", acceptStream)
 	in := bufio.NewReader(resp.Body)
@@ -405,7 +405,7 @@ func TestStoppingLetsTurnsFinish(t *testing.T) {
 		t.Fatal(l, err)
 	}
 	stopped := make(chan error)
-	go func() { stopped <- w.srv.Stop(context.Background()) }()
+	go func() { stopped <- w.stop(context.Background()) }()
 	// Once new requests are refused the server is stopping.
 	for {
 		if _, _, err := w.do("GET", "/healthz", nil); err != nil {
