@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"switchhook.dev/switchhook/internal/deliver"
+	"switchhook.dev/switchhook/internal/listen"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/store"
 	"switchhook.dev/switchhook/internal/switchboard"
@@ -70,6 +71,8 @@ type Config struct {
 	Version string
 	// Rates bounds the requests of each key; nil for no bound.
 	Rates Rates
+	// Listeners takes the connections of `switchhook listen`; nil for none.
+	Listeners *listen.Hub
 	// Metrics is what /metrics answers.
 	Metrics prometheus.Gatherer
 }
@@ -107,6 +110,7 @@ func New(cfg Config) http.Handler {
 	h.registerEvents(a)
 	h.registerCalls(a)
 	h.registerAudit(a)
+	h.registerListen(a, mux, cfg.Listeners)
 	h.registerSystem(mux, cfg.Metrics)
 	return recoverPanics(cfg.Logger, asJSON(notFound(mux)))
 }

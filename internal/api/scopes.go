@@ -36,7 +36,9 @@ var scopes = map[string]phone.Scopes{
 	"delivery-totals":            phone.ScopeRead,
 	"get-delivery":               phone.ScopeRead,
 	"stream-deliveries":          phone.ScopeRead,
+	"get-agent-listener":         phone.ScopeRead,
 
+	"listen":                 phone.ScopeWrite,
 	"create-agent":           phone.ScopeWrite,
 	"update-agent":           phone.ScopeWrite,
 	"delete-agent":           phone.ScopeWrite,

@@ -23,16 +23,22 @@ type Commands struct {
 	Numbers       NumbersCmd       `cmd:"" help:"Add phone numbers and attach them to agents."`
 	Webhook       WebhookCmd       `cmd:"" help:"Read, set and test where events are delivered."`
 	Send          SendCmd          `cmd:"" help:"Hand a message in, as a provider would."`
+	Listen        ListenCmd        `cmd:"" help:"Take an agent's deliveries on this machine, wherever it is, and post them to a local server."`
 	Deliveries    DeliveriesCmd    `cmd:"" help:"Look at deliveries and retry them."`
 	Conversations ConversationsCmd `cmd:"" help:"Look at conversations and set their metadata."`
 	Audit         AuditCmd         `cmd:"" help:"Look at who changed what, and when."`
 }
 
-// ClientFlags are the flags of every client command: which server, and who asks.
-type ClientFlags struct {
+// ServerFlags say which server is spoken to, and who asks.
+type ServerFlags struct {
 	URL    string `name:"url" env:"SWITCHHOOK_URL" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where the server answers (${env}; ${default})."`
 	APIKey string `name:"api-key" env:"SWITCHHOOK_API_KEY" placeholder:"KEY" help:"The API key of the project (${env})."`
-	JSON   bool   `name:"json" help:"Print the answer of the API as JSON."`
+}
+
+// ClientFlags are the flags of the client commands that print an answer of the API.
+type ClientFlags struct {
+	ServerFlags
+	JSON bool `name:"json" help:"Print the answer of the API as JSON."`
 }
 
 // AfterApply is called by kong once the flags are read. It binds what the Run

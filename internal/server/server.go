@@ -20,6 +20,7 @@ import (
 	"switchhook.dev/switchhook/internal/dashboard"
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/gate"
+	"switchhook.dev/switchhook/internal/listen"
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/pulse"
@@ -56,6 +57,9 @@ type Config struct {
 	Retention time.Duration
 	// Profile is an address to serve Go's profiles on; "" serves none.
 	Profile string
+	// ListenGrace is how long who listens may take up a lost connection:
+	// listen.DefaultGrace where 0.
+	ListenGrace time.Duration
 	// Version is shown to receivers and in the API's document.
 	Version string
 	Logger  *slog.Logger
@@ -81,6 +85,7 @@ type Server struct {
 	board        *switchboard.Switchboard
 	pages        *dashboard.Dashboard
 	pulse        *pulse.Pulse
+	listeners    *listen.Hub
 	pruning      sync.WaitGroup
 	stopPrune    context.CancelFunc
 	stopProfiles func() error // nil where none are served
@@ -134,11 +139,11 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.pulse = pulse.New(s.store, cfg.Logger)
 	s.pulse.Start(ctx)
-	watchers, metrics := switchboard.NewWatchers(), newMetrics()
+	watchers, metrics, listeners := switchboard.NewWatchers(), newMetrics(), listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace})
 	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: resolver(cfg.Resolver)})
 	s.dispatcher = deliver.New(deliver.Config{
-		Store: s.store, Transport: throughProxy(newTransport(dialer), cfg.Proxy, cfg.Policy), Schedule: cfg.Schedule, Knock: cfg.knock(dialer),
-		Turns: cfg.Turns, TurnTransport: throughProxy(newTurnTransport(dialer), cfg.Proxy, cfg.Policy),
+		Store: s.store, Transport: listeners.Transport(throughProxy(newTransport(dialer), cfg.Proxy, cfg.Policy)), Schedule: cfg.Schedule, Knock: listeners.Knock(cfg.knock(dialer)),
+		Turns: cfg.Turns, TurnTransport: listeners.Transport(throughProxy(newTurnTransport(dialer), cfg.Proxy, cfg.Policy)),
 		InFlight: cfg.InFlight, PerEndpoint: cfg.PerEndpoint, DisableAfter: cfg.DisableAfter,
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
 			metrics.recorded(results, recorded)
@@ -146,23 +151,30 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 			s.pulse.Recorded(results, recorded)
 		},
 	})
-	if err := s.dispatcher.Start(ctx); err != nil {
+	err = s.store.RemoveListeners(ctx, "", time.Now())
+	if err == nil {
+		err = s.dispatcher.Start(ctx)
+	}
+	if err != nil {
 		_ = listener.Close()
 		return nil, err
 	}
 	s.board = switchboard.New(switchboard.Config{
 		Store: s.store, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
 		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended,
+		ListenerGone: listeners.Gone,
 	})
 	if err := s.board.SettleTurns(ctx); err != nil {
 		_ = listener.Close()
 		return nil, err
 	}
+	listeners.Open(s.board)
+	s.listeners = listeners
 	s.prune(ctx, cfg.Retention)
 	base, stopStreams := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.pages = dashboard.New(dashboard.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, NewKey: api.NewKey})
 	s.http = &http.Server{
-		Handler:           gate.Handler(cfg.TrustedProxies, s.pages.Over(api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: gate.NewRates(cfg.RatePerKey)}))),
+		Handler:           gate.Handler(cfg.TrustedProxies, s.pages.Over(api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: gate.NewRates(cfg.RatePerKey), Listeners: listeners}))),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },
@@ -301,6 +313,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.stopProfiles != nil {
 		errs = append(errs, s.stopProfiles())
+	}
+	if s.listeners != nil {
+		// Not before: what is in flight is answered over their connections.
+		s.listeners.Close()
 	}
 	return errors.Join(append(errs, s.store.Close())...)
 }

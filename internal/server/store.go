@@ -25,9 +25,8 @@ type Store interface {
 	FirstProject(ctx context.Context) (phone.Project, bool, error)
 	Prune(ctx context.Context, before time.Time, after string) (next string, err error)
 	// Whatever answers a webhook is wrapped in sealed.go.
-	Listener(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
-	AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
 	Secrets(ctx context.Context) ([]store.Secret, error)
 	ReplaceSecrets(ctx context.Context, old store.Secret, secret, previous string) error
+	RemoveListeners(ctx context.Context, owner string, at time.Time) error
 	Close() error
 }

@@ -39,6 +39,9 @@ type Store interface {
 	SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
 	SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error)
 	DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error
+	Listener(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
+	AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
+	RemoveListener(ctx context.Context, id string, at time.Time, inFlight []string) error
 	CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error
 
 	Content(ctx context.Context, projectID, deliveryID string) (phone.Content, error)
@@ -60,6 +63,10 @@ type Config struct {
 	Taken func(events []*phone.NewEvent, out []phone.Accepted)
 	// TurnEnded is called with what came of each turn of a call; nil for nobody.
 	TurnEnded func(*voice.Outcome)
+	// ListenerGone is called when a listener's webhook went with its agent; nil for nobody.
+	ListenerGone func(webhookID string)
+	// Owner is this node, where there are several; "" where there is one.
+	Owner string
 	// Watchers receive deliveries as they change; nil for none.
 	Watchers *Watchers
 }

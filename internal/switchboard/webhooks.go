@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"switchhook.dev/switchhook/internal/deliver"
@@ -94,43 +95,60 @@ func (s *Switchboard) SetWebhookStatus(ctx context.Context, projectID, agentID s
 // DeleteWebhook removes a webhook. What is pending of it is settled by the
 // routing rule before this returns.
 func (s *Switchboard) DeleteWebhook(ctx context.Context, projectID, agentID string) error {
-	return s.settle(ctx, projectID, agentID, func(inFlight []string) error {
-		return s.cfg.Store.DeleteWebhook(ctx, projectID, agentID, time.Now(), inFlight)
-	})
-}
-
-// DeleteAgent removes an agent and its webhook; its numbers stay, unassigned. It
-// answers the agent as it was.
-func (s *Switchboard) DeleteAgent(ctx context.Context, projectID, id string) (a phone.Agent, err error) {
-	err = s.settle(ctx, projectID, id, func(inFlight []string) (err error) {
-		a, err = s.cfg.Store.DeleteAgent(ctx, projectID, id, time.Now(), inFlight)
-		return err
-	})
-	return a, err
-}
-
-// settle takes a webhook away: first the dispatcher stops starting anything for
-// it and tells what is under way, then the store moves the rest, then whoever
-// got it is woken. A crash in between loses nothing: the store alone decides.
-func (s *Switchboard) settle(ctx context.Context, projectID, agentID string, remove func(inFlight []string) error) error {
 	s.settling.Lock()
 	defer s.settling.Unlock()
 	w, err := s.cfg.Store.Webhook(ctx, projectID, agentID)
 	if err != nil {
 		return err
 	}
+	return s.settle(projectID, []*phone.Webhook{w}, func(inFlight []string) error {
+		return s.cfg.Store.DeleteWebhook(ctx, projectID, agentID, time.Now(), inFlight)
+	})
+}
+
+// DeleteAgent removes an agent, its webhook and who listens for it; its numbers
+// stay, unassigned. It answers the agent as it was.
+func (s *Switchboard) DeleteAgent(ctx context.Context, projectID, id string) (a phone.Agent, err error) {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	own, err := s.cfg.Store.Webhook(ctx, projectID, id)
+	if err != nil {
+		return a, err
+	}
+	listener, err := s.cfg.Store.Listener(ctx, projectID, id)
+	if err != nil {
+		return a, err
+	}
+	err = s.settle(projectID, []*phone.Webhook{own, listener}, func(inFlight []string) (err error) {
+		a, err = s.cfg.Store.DeleteAgent(ctx, projectID, id, time.Now(), inFlight)
+		return err
+	})
+	if err == nil && listener != nil && s.cfg.ListenerGone != nil {
+		s.cfg.ListenerGone(listener.ID)
+	}
+	return a, err
+}
+
+// settle takes webhooks away: first the dispatcher stops starting anything for
+// it and tells what is under way, then the store moves the rest, then whoever
+// got it is woken. A crash in between loses nothing: the store alone decides.
+// The caller holds settling; those that are nil are passed over.
+func (s *Switchboard) settle(projectID string, webhooks []*phone.Webhook, remove func(inFlight []string) error) error {
+	webhooks = slices.DeleteFunc(webhooks, func(w *phone.Webhook) bool { return w == nil })
 	var inFlight []string
-	if w != nil {
-		inFlight = s.cfg.Dispatcher.Close(w.ID)
+	for _, w := range webhooks {
+		inFlight = append(inFlight, s.cfg.Dispatcher.Close(w.ID)...)
 	}
 	if err := remove(inFlight); err != nil {
-		if w != nil {
+		for _, w := range webhooks {
 			s.cfg.Dispatcher.Refresh(*w)
 		}
 		return err
 	}
-	if w != nil {
+	for _, w := range webhooks {
 		s.cfg.Dispatcher.Forget(w.ID)
+	}
+	if len(webhooks) > 0 {
 		s.cfg.Dispatcher.WakeProject(projectID)
 	}
 	return nil
