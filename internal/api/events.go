@@ -41,11 +41,15 @@ func viewAccepted(a phone.Accepted) AcceptedView {
 }
 
 type eventInput struct {
+	Traceparent    string `header:"traceparent" doc:"The caller's trace (W3C Trace Context), which the event's joins."`
 	IdempotencyKey string `header:"Idempotency-Key" doc:"A repeat within 24 hours answers as the first did, and nothing is sent again."`
 	RawBody        []byte
 }
 
-type batchInput struct{ RawBody []byte }
+type batchInput struct {
+	Traceparent string `header:"traceparent" doc:"The caller's trace (W3C Trace Context), which the events' join."`
+	RawBody     []byte
+}
 
 // maxBatch is how many events a batch may have, from the contract.
 const maxBatch = 1000
@@ -95,6 +99,7 @@ func (h *handlers) createEvent(ctx context.Context, in *eventInput) (*huma.Strea
 		return nil, err
 	}
 	sub := e.submission(project(ctx), in.IdempotencyKey)
+	sub.Traceparent = in.Traceparent
 	if phone.IsTurn(sub.Type, sub.Channel) {
 		return &huma.StreamResponse{Body: func(hc huma.Context) {
 			if err := h.answerTurn(ctx, hc, sub); err != nil {
@@ -212,7 +217,9 @@ func (h *handlers) createEvents(ctx context.Context, in *batchInput) (*body[batc
 			out.Results[i] = refusal(toStatus(err))
 			continue
 		}
-		subs = append(subs, e.submission(project(ctx), ""))
+		sub := e.submission(project(ctx), "")
+		sub.Traceparent = in.Traceparent
+		subs = append(subs, sub)
 		places = append(places, i)
 	}
 	for i, a := range h.board.AcceptBatch(ctx, subs) {

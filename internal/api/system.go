@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
+	"switchhook.dev/switchhook/internal/manual"
 	"switchhook.dev/switchhook/internal/phone"
 )
 
@@ -34,11 +35,14 @@ func (h *handlers) registerSystem(mux *http.ServeMux, metrics prometheus.Gathere
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	// Swagger UI from the binary itself: the page needs no other network.
-	docs := v5emb.NewHandlerWithConfig(swgui.Config{
-		Title: "Switchhook", SwaggerJSON: "/openapi.json", BasePath: "/docs", InternalBasePath: "/docs",
+	reference := v5emb.NewHandlerWithConfig(swgui.Config{
+		Title: "Switchhook", SwaggerJSON: "/openapi.json", BasePath: "/docs/api", InternalBasePath: "/docs/api",
 	})
-	mux.Handle("GET /docs", docs)
-	mux.Handle("GET /docs/", docs)
+	mux.Handle("GET /docs/api", reference)
+	mux.Handle("GET /docs/api/", reference)
+	pages := manual.Handler()
+	mux.Handle("GET /docs", pages)
+	mux.Handle("GET /docs/", pages)
 }
 
 func writeStatus(w http.ResponseWriter, status int, text string) {

@@ -71,7 +71,7 @@ func (c *DemoCmd) Run(ctx context.Context, kctx *kong.Context) (err error) {
 	d.say("\nThe server stays up. In another terminal:\n\n"+
 		"  export SWITCHHOOK_URL=%s\n  export SWITCHHOOK_API_KEY=%s\n\n"+
 		"  switchhook deliveries list\n  switchhook send --from %s --to %s \"Are you there?\"\n  switchhook webhook get\n\n"+
-		"API reference: %s/docs    Ctrl-C ends the demo.", srv.URL, srv.NewKey, customer, bensNumber, srv.URL)
+		"API reference: %s/docs/api    Ctrl-C ends the demo.", srv.URL, srv.NewKey, customer, bensNumber, srv.URL)
 	<-ctx.Done()
 	return nil
 }

@@ -39,6 +39,8 @@ type ServeCmd struct {
 	Retention      Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
 	Profile        string          `env:"SWITCHHOOK_PROFILE" placeholder:"ADDRESS" help:"Address to serve Go's profiles on, such as 127.0.0.1:6060. Keep it private."`
 	Resolver       HostPort        `env:"SWITCHHOOK_RESOLVER" placeholder:"HOST:PORT" help:"Name server to ask for endpoints' names; without it the machine's are asked."`
+	Traces         string          `env:"SWITCHHOOK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this collector (OTLP over HTTP), such as http://localhost:4318. The standard OTEL_ variables hold too."`
+	LogLevel       string          `name:"log-level" env:"SWITCHHOOK_LOG_LEVEL" enum:"debug,info,warn,error" default:"info" help:"What to log: ${enum}. debug says what came of each attempt."`
 	LogFormat      string          `name:"log-format" env:"SWITCHHOOK_LOG_FORMAT" enum:"auto,json,text" default:"auto" help:"How to log: json, text, or auto, which is text with --dev and json otherwise."`
 
 	DoorFlags
@@ -95,14 +97,14 @@ func (c *ServeCmd) Validate() error {
 func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	ctx, release := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer release()
-	logger := newLogger(c.LogFormat, c.Dev, kctx.Stderr)
+	logger := newLogger(c.LogFormat, c.LogLevel, c.Dev, kctx.Stderr)
 	cfg := server.Config{
 		Listen: c.Listen, Database: c.Database, APIKey: c.APIKey, Version: Version, Logger: logger,
 		Doors:    c.doors(),
 		Policy:   c.policy(c.Dev),
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint, Turns: c.MaxTurns,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
-		Resolver: string(c.Resolver),
+		Resolver: string(c.Resolver), Traces: c.Traces,
 	}
 	srv, err := server.Start(ctx, cfg)
 	if err != nil {
@@ -128,9 +130,14 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 	return errors.Join(err, stop(ctx, srv, logger))
 }
 
-func newLogger(format string, dev bool, w io.Writer) *slog.Logger {
-	if format == "text" || format == "auto" && dev {
-		return slog.New(slog.NewTextHandler(w, nil))
+func newLogger(format, level string, dev bool, w io.Writer) *slog.Logger {
+	var options slog.HandlerOptions
+	var at slog.Level
+	if at.UnmarshalText([]byte(level)) == nil {
+		options.Level = at
 	}
-	return slog.New(slog.NewJSONHandler(w, nil))
+	if format == "text" || format == "auto" && dev {
+		return slog.New(slog.NewTextHandler(w, &options))
+	}
+	return slog.New(slog.NewJSONHandler(w, &options))
 }

@@ -106,6 +106,18 @@ func (h *Hub) Connected(webhookID string) bool {
 	return s != nil && s.connected()
 }
 
+// Count is how many are connected.
+func (h *Hub) Count() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.sessions {
+		if s.connected() {
+			n++
+		}
+	}
+	return n
+}
+
 // Gone ends the session of a webhook row that went with its agent.
 func (h *Hub) Gone(webhookID string) {
 	if s := h.session(webhookID); s != nil {

@@ -65,6 +65,8 @@ type NewEvent struct {
 	Participant string
 	// IdempotencyKey is empty where the caller gave none.
 	IdempotencyKey string
+	// Traceparent is the caller's, by W3C Trace Context; "" where there is none.
+	Traceparent string
 	// ID and MessageID are made beforehand; MessageID is empty where the event
 	// adds no message.
 	ID        string

@@ -28,6 +28,7 @@ import (
 	"switchhook.dev/switchhook/internal/store/postgres"
 	"switchhook.dev/switchhook/internal/store/sqlite"
 	"switchhook.dev/switchhook/internal/switchboard"
+	"switchhook.dev/switchhook/internal/tracing"
 )
 
 // Config is what a server is started with.
@@ -57,6 +58,10 @@ type Config struct {
 	Retention time.Duration
 	// Profile is an address to serve Go's profiles on; "" serves none.
 	Profile string
+	// Traces is where traces are sent, as the URL of an OTLP/HTTP collector. Where it
+	// is "", OTEL_EXPORTER_OTLP_ENDPOINT (or _TRACES_ENDPOINT) says, and without them
+	// none are made.
+	Traces string
 	// ListenGrace is how long who listens may take up a lost connection:
 	// listen.DefaultGrace where 0.
 	ListenGrace time.Duration
@@ -86,6 +91,7 @@ type Server struct {
 	pages        *dashboard.Dashboard
 	pulse        *pulse.Pulse
 	listeners    *listen.Hub
+	traces       *tracing.Tracer // nil where none are made
 	pruning      sync.WaitGroup
 	stopPrune    context.CancelFunc
 	stopProfiles func() error // nil where none are served
@@ -140,13 +146,23 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.pulse = pulse.New(s.store, cfg.Logger)
 	s.pulse.Start(ctx)
 	watchers, metrics, listeners := switchboard.NewWatchers(), newMetrics(), listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace})
+	measured := timed{s.store, metrics}
+	if s.traces, err = startTraces(ctx, cfg); err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
 	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: resolver(cfg.Resolver)})
+	// transport is how endpoints are reached: a listener's by its connection.
+	transport := func(t *http.Transport) http.RoundTripper {
+		return s.traces.Transport(listeners.Transport(throughProxy(t, cfg.Proxy, cfg.Policy)))
+	}
 	s.dispatcher = deliver.New(deliver.Config{
-		Store: s.store, Transport: listeners.Transport(throughProxy(newTransport(dialer), cfg.Proxy, cfg.Policy)), Schedule: cfg.Schedule, Knock: listeners.Knock(cfg.knock(dialer)),
-		Turns: cfg.Turns, TurnTransport: listeners.Transport(throughProxy(newTurnTransport(dialer), cfg.Proxy, cfg.Policy)),
+		Store: measured, Transport: transport(newTransport(dialer)), Schedule: cfg.Schedule, Knock: listeners.Knock(cfg.knock(dialer)),
+		Turns: cfg.Turns, TurnTransport: transport(newTurnTransport(dialer)),
 		InFlight: cfg.InFlight, PerEndpoint: cfg.PerEndpoint, DisableAfter: cfg.DisableAfter,
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
 			metrics.recorded(results, recorded)
+			logAttempts(cfg.Logger, results, recorded)
 			watchers.Recorded(results, recorded)
 			s.pulse.Recorded(results, recorded)
 		},
@@ -160,15 +176,16 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.board = switchboard.New(switchboard.Config{
-		Store: s.store, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
-		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended,
-		ListenerGone: listeners.Gone,
+		Store: measured, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
+		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended, ListenerGone: listeners.Gone,
+		Written: s.traces.Hook(),
 	})
 	if err := s.board.SettleTurns(ctx); err != nil {
 		_ = listener.Close()
 		return nil, err
 	}
 	listeners.Open(s.board)
+	metrics.watch(s.dispatcher, listeners.Count)
 	s.listeners = listeners
 	s.prune(ctx, cfg.Retention)
 	base, stopStreams := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -318,5 +335,6 @@ func (s *Server) Stop(ctx context.Context) error {
 		// Not before: what is in flight is answered over their connections.
 		s.listeners.Close()
 	}
+	errs = append(errs, s.traces.Stop(ctx))
 	return errors.Join(append(errs, s.store.Close())...)
 }

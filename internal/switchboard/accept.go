@@ -26,6 +26,8 @@ type Submission struct {
 	// AgentID may be empty: the number then decides.
 	AgentID        string
 	IdempotencyKey string
+	// Traceparent is the caller's, by W3C Trace Context; "" where there is none.
+	Traceparent string
 	// Data is the contract's "data" object, less the ids the server makes.
 	Data json.RawMessage
 }
@@ -53,6 +55,7 @@ func (s *Switchboard) AcceptBatch(ctx context.Context, subs []Submission) []phon
 			out[i].Err = err
 			continue
 		}
+		e.Traceparent = sub.Traceparent
 		events = append(events, e)
 		places = append(places, i)
 	}
@@ -181,7 +184,11 @@ func (a *acceptor) commit(group []submitted) {
 		a.waiting.Add(-int64(sub.size))
 	}
 	d := a.board.cfg.Dispatcher
+	begin := time.Now()
 	out := a.board.cfg.Store.Accept(context.Background(), events, d)
+	if a.board.cfg.Written != nil {
+		a.board.cfg.Written(events, out, begin, time.Now())
+	}
 	taken := 0
 	for i := range out {
 		if out[i].Err == nil && !out[i].Duplicate {

@@ -63,6 +63,9 @@ type Config struct {
 	Taken func(events []*phone.NewEvent, out []phone.Accepted)
 	// TurnEnded is called with what came of each turn of a call; nil for nobody.
 	TurnEnded func(*voice.Outcome)
+	// Written is called with the events of a transaction, their answers, and when it
+	// began and ended, before anything of it is sent; nil for nobody.
+	Written func(events []*phone.NewEvent, out []phone.Accepted, begin, end time.Time)
 	// ListenerGone is called when a listener's webhook went with its agent; nil for nobody.
 	ListenerGone func(webhookID string)
 	// Owner is this node, where there are several; "" where there is one.
