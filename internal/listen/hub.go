@@ -269,13 +269,18 @@ func (h *Hub) roundTrip(r *http.Request) (*http.Response, error) {
 	if !s.begin(e) {
 		return nil, errGone
 	}
+	trace := httptrace.ContextClientTrace(r.Context())
+	if trace != nil && trace.GotConn != nil {
+		// From here on it may have been sent: whoever asks must not ask again.
+		trace.GotConn(httptrace.GotConnInfo{Reused: true})
+	}
 	s.link.send(frame{Kind: kindRequest, Exchange: e.id, Header: r.Header, Body: content})
 	status, header, err := e.head()
 	if err != nil {
 		s.finish(e)
 		return nil, err
 	}
-	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.GotFirstResponseByte != nil {
+	if trace != nil && trace.GotFirstResponseByte != nil {
 		trace.GotFirstResponseByte()
 	}
 	if header == nil {
