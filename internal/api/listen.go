@@ -59,7 +59,12 @@ func (h *handlers) registerListen(a huma.API, mux *http.ServeMux, hub *listen.Hu
 			return
 		}
 		actor := phone.Actor{KeyID: k.ID, KeyName: k.Name, Address: addressOf(r.RemoteAddr)}
-		hub.Serve(w, r.WithContext(phone.WithActor(r.Context(), actor)), k.ProjectID, r.PathValue("agent_id"))
+		hub.Serve(w, r.WithContext(phone.WithActor(r.Context(), actor)), k.ProjectID, r.PathValue("agent_id"), func(ctx context.Context) string {
+			if h.revoked(ctx, k) {
+				return "the API key was revoked"
+			}
+			return ""
+		})
 	})
 }
 

@@ -133,8 +133,9 @@ func (h *Hub) session(webhookID string) *session {
 }
 
 // Serve takes a connection of who listens for an agent, until it ends. The caller
-// has seen to it that they may.
-func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, projectID, agentID string) {
+// has seen to it that they may; refused is asked now and then whether they no longer
+// do, and then says why.
+func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, projectID, agentID string, refused func(context.Context) string) {
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
@@ -167,7 +168,36 @@ func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, projectID, agentID s
 		h.refuse(conn, err)
 		return
 	}
+	watching, stop := context.WithCancel(h.ctx)
+	h.work.Go(func() { h.watch(watching, s, refused) })
 	s.serve(conn, first, resumed)
+	stop()
+}
+
+// watch ends the session of who may no longer listen.
+func (h *Hub) watch(ctx context.Context, s *session, refused func(context.Context) string) {
+	ticker := time.NewTicker(h.cfg.Ping)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		why := refused(ctx)
+		if why == "" {
+			continue
+		}
+		h.opening.Lock()
+		err := s.remove()
+		h.opening.Unlock()
+		if err != nil {
+			h.cfg.Logger.Error("a listener could not be removed: trying again", "webhook", s.webhook.ID, "error", err)
+			continue
+		}
+		s.link.send(frame{Kind: kindGone, Error: why})
+		return
+	}
 }
 
 // refuse tells a client why it cannot listen.

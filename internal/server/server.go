@@ -58,6 +58,9 @@ type Config struct {
 	Retention time.Duration
 	// Profile is an address to serve Go's profiles on; "" serves none.
 	Profile string
+	// ListenPing is how often the server makes sure that who listens is there, and may:
+	// listen.DefaultPing where 0.
+	ListenPing time.Duration
 	// Traces is where traces are sent, as the URL of an OTLP/HTTP collector. Where it
 	// is "", OTEL_EXPORTER_OTLP_ENDPOINT (or _TRACES_ENDPOINT) says, and without them
 	// none are made.
@@ -145,7 +148,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.pulse = pulse.New(s.store, cfg.Logger)
 	s.pulse.Start(ctx)
-	watchers, metrics, listeners := switchboard.NewWatchers(), newMetrics(), listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace})
+	watchers, metrics, listeners := switchboard.NewWatchers(), newMetrics(), listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace, Ping: cfg.ListenPing})
 	measured := timed{s.store, metrics}
 	if s.traces, err = startTraces(ctx, cfg); err != nil {
 		_ = listener.Close()

@@ -374,6 +374,28 @@ func TestListenerOverACrash(t *testing.T) {
 	w.untilStatus(w.send(customer, avasNumber, "two").DeliveryID, "success")
 }
 
+// A key that is revoked listens no longer.
+func TestListenerWhoseKeyIsRevoked(t *testing.T) {
+	w := worldWith(t, func(c *server.Config) { c.ListenPing = 50 * time.Millisecond })
+	agent := w.agent(avasNumber)
+	own, local := newReceiver(t), newReceiver(t)
+	w.set(agent, own.URL)
+	var key struct{ ID, Key string }
+	w.ok("POST", "/v1/keys", object{"name": "developer", "scopes": []string{"write"}}, &key)
+	developer := &world{t: t, url: w.url, key: key.Key}
+	l := developer.listen(w.url, agent, local.URL, "")
+	wait(t, l.ready, "listening")
+	w.untilStatus(w.send(customer, avasNumber, "one").DeliveryID, "success")
+	w.ok("DELETE", "/v1/keys/"+key.ID, nil, nil)
+	if err := wait(t, l.done, "the end"); err == nil || err.Error() != "the API key was revoked" {
+		t.Error(err)
+	}
+	w.untilStatus(w.send(customer, avasNumber, "two").DeliveryID, "success")
+	if len(local.requests()) != 1 || len(own.requests()) != 1 {
+		t.Error(len(local.requests()), len(own.requests()))
+	}
+}
+
 // The program: a line for each delivery, r for the last one again, Ctrl-C to end.
 func TestListenCommand(t *testing.T) {
 	bin, err := build()
