@@ -9,7 +9,7 @@ import (
 // catalogueQuery lists the columns of all tables of the schema; of a partitioned
 // table the whole, not its partitions.
 const catalogueQuery = `
-SELECT c.relname, a.attname, t.typname, a.atthasdef OR a.attidentity <> '' OR NOT a.attnotnull
+SELECT c.relname, a.attname, t.typname
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type t ON t.oid = a.atttypid
@@ -25,7 +25,7 @@ func catalogue(ctx context.Context, db *pgx.Conn) (map[string]target, error) {
 	tables := map[string]target{}
 	var name string
 	var c targetColumn
-	_, err = pgx.ForEachRow(rows, []any{&name, &c.name, &c.kind, &c.filled}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &c.name, &c.kind}, func() error {
 		t := tables[name]
 		t.columns = append(t.columns, c)
 		tables[name] = t

@@ -19,14 +19,6 @@ type database interface {
 	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error)
 }
 
-// owner is the column of a table of PostgreSQL that says whose a row is.
-func (s step) owner() string {
-	if s.name == "projects" {
-		return "id"
-	}
-	return "project_id"
-}
-
 // names are the columns that are filled.
 func (s step) names() []string {
 	names := make([]string, len(s.columns))
@@ -34,6 +26,24 @@ func (s step) names() []string {
 		names[i] = c.name
 	}
 	return names
+}
+
+// ours is the condition of PostgreSQL for the rows that moved, or will; $1 are the projects.
+func (s step) ours() string {
+	if s.rows != "" {
+		return "project_id = ANY($1) AND " + s.rows
+	}
+	return "project_id = ANY($1)"
+}
+
+// firm is a row without what is not compared.
+func (s step) firm(row []any) []any {
+	for i, c := range s.columns {
+		if c.loose {
+			row[i] = nil
+		}
+	}
+	return row
 }
 
 // read calls f with rows of SQLite as PostgreSQL is to hold them, and with the
@@ -114,7 +124,7 @@ func (m *mover) copyTable(ctx context.Context, s step) error {
 		}
 		n, after, done = n+int64(len(rows)), last, err == nil && len(rows) < m.Rows
 		err = pgx.BeginFunc(ctx, m.To, func(tx pgx.Tx) error {
-			if _, err := tx.CopyFrom(ctx, pgx.Identifier{s.name}, s.names(), pgx.CopyFromRows(rows)); err != nil {
+			if _, err := tx.CopyFrom(ctx, pgx.Identifier{s.into()}, s.names(), pgx.CopyFromRows(rows)); err != nil {
 				return err
 			}
 			return note(ctx, tx, s.name, after, n, "", done)
@@ -137,18 +147,18 @@ func (m *mover) copyAll(ctx context.Context, tx pgx.Tx, s step) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{s.name}, s.names(), pgx.CopyFromRows(rows))
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{s.into()}, s.names(), pgx.CopyFromRows(rows))
 	return err
 }
 
 // compare compares a table in both databases, and notes what it found.
 func (m *mover) compare(ctx context.Context, db database, s step) error {
 	var here, there sum
-	err := m.read(ctx, s, nil, -1, func(_, row []any) error { return here.add(row) })
+	err := m.read(ctx, s, nil, -1, func(_, row []any) error { return here.add(s.firm(row)) })
 	if err != nil {
 		return err
 	}
-	rows, err := db.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s = ANY($1)", strings.Join(s.names(), ", "), s.name, s.owner()), m.projects)
+	rows, err := db.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s", strings.Join(s.names(), ", "), s.into(), s.ours()), m.projects)
 	if err != nil {
 		return err
 	}
@@ -158,7 +168,7 @@ func (m *mover) compare(ctx context.Context, db database, s step) error {
 		if err != nil {
 			return err
 		}
-		if err := there.add(row); err != nil {
+		if err := there.add(s.firm(row)); err != nil {
 			return err
 		}
 	}

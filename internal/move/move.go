@@ -207,12 +207,12 @@ func (m *mover) begin(ctx context.Context) (alive bool, err error) {
 		}
 		for _, s := range m.steps {
 			var taken bool
-			err := tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s = ANY($1))", s.name, s.owner()), m.projects).Scan(&taken)
+			err := tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", s.into(), s.ours()), m.projects).Scan(&taken)
 			if err != nil {
 				return err
 			}
 			if taken {
-				return fmt.Errorf("the target has rows of these projects in %s already: move into a database that knows nothing of them", s.name)
+				return fmt.Errorf("the target has rows of these projects in %s already: move into a database that knows nothing of them", s.into())
 			}
 		}
 		_, err = tx.Exec(ctx, "INSERT INTO "+progressTable+" VALUES ('', $1, $2, '', false)", want, m.From.Run())
@@ -223,7 +223,7 @@ func (m *mover) begin(ctx context.Context) (alive bool, err error) {
 // drop takes back what an unfinished move has brought.
 func (m *mover) drop(ctx context.Context, tx pgx.Tx) error {
 	for _, s := range m.steps {
-		if _, err := tx.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s = ANY($1)", s.name, s.owner()), m.projects); err != nil {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s", s.into(), s.ours()), m.projects); err != nil {
 			return err
 		}
 	}
@@ -291,4 +291,24 @@ func (m *mover) list() string {
 		panic(err) // strings can always be written
 	}
 	return string(b)
+}
+
+// partitionsBack bounds how far back partitions are made: what is older is not
+// worth a table for every week, and goes to the partition of the rest.
+const partitionsBack = 366 * 24 * time.Hour
+
+// Oldest is when the first delivery of a file was made, or a year ago.
+func Oldest(ctx context.Context, from *sqlite.Store) (time.Time, error) {
+	at := time.Now()
+	t := sqlite.Table{Name: "deliveries", Key: []string{"id"}}
+	err := from.Dump(ctx, t, []string{"created_at"}, "", nil, nil, 1, func(row []any) error {
+		if first := time.UnixMicro(row[0].(int64)); first.Before(at) {
+			at = first
+		}
+		return nil
+	})
+	if year := time.Now().Add(-partitionsBack); at.Before(year) {
+		at = year
+	}
+	return at, err
 }

@@ -13,7 +13,7 @@ func TestPlanFaults(t *testing.T) {
 	to := map[string]target{}
 	for _, x := range tables {
 		from[x.name] = sqlite.Table{Name: x.name, Columns: []string{"id"}, Key: []string{"id"}}
-		to[x.name] = target{columns: []targetColumn{{name: "id", kind: "text"}}}
+		to[x.into()] = target{columns: []targetColumn{{name: "id", kind: "text"}}}
 	}
 	from["agents"] = sqlite.Table{Name: "agents", Columns: []string{"id", "mood"}, Key: []string{"id"}}
 	to["numbers"] = target{columns: []targetColumn{{name: "id", kind: "json"}, {name: "colour", kind: "text"}}}

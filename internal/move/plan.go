@@ -3,6 +3,7 @@ package move
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,18 +24,27 @@ type column struct {
 	name string
 	kind string // PostgreSQL's name of its type: int8, text, bytea, …
 	expr string
+	// loose columns are not compared.
+	loose bool
 }
+
+// into is the table in PostgreSQL.
+func (t table) into() string {
+	if t.to != "" {
+		return t.to
+	}
+	return t.name
+}
+
+// word is a name in an expression.
+var word = regexp.MustCompile(`[a-z_]+`)
 
 // target is a table of PostgreSQL, as its catalogue shows it.
 type target struct {
 	columns []targetColumn
 }
 
-type targetColumn struct {
-	name, kind string
-	// filled says that it may be left out: it has a default, or is generated.
-	filled bool
-}
+type targetColumn struct{ name, kind string }
 
 // kinds are the types that a value of SQLite can become.
 var kinds = map[string]bool{"int8": true, "int4": true, "int2": true, "bool": true, "text": true, "bytea": true, "timestamptz": true}
@@ -45,12 +55,12 @@ var kinds = map[string]bool{"int8": true, "int4": true, "int2": true, "bool": tr
 func plan(from map[string]sqlite.Table, to map[string]target) ([]step, error) {
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	listed := map[string]bool{}
+	listed, filled := map[string]bool{}, map[string]bool{}
 	var steps []step
 	for _, t := range tables {
-		listed[t.name] = true
+		listed[t.name], filled[t.into()] = true, true
 		source, inSQLite := from[t.name]
-		there, inPostgres := to[t.name]
+		there, inPostgres := to[t.into()]
 		if !inSQLite || !inPostgres {
 			fault("table %s is listed, but is not in both stores", t.name)
 			continue
@@ -64,22 +74,22 @@ func plan(from map[string]sqlite.Table, to map[string]target) ([]step, error) {
 			expr, given := t.columns[c.name]
 			switch {
 			case given:
-				used[c.name] = true
+				for _, name := range word.FindAllString(expr, -1) {
+					used[name] = true
+				}
 			case slices.Contains(source.Columns, c.name):
 				expr = c.name
 				used[c.name] = true
 			case c.name == "project_id" && t.projectID != "":
 				expr = t.projectID
-			case slices.Contains(t.defaults, c.name) && c.filled:
-				continue
 			default:
-				fault("column %s.%s of PostgreSQL has no partner in SQLite", t.name, c.name)
+				fault("column %s.%s of PostgreSQL has no partner in SQLite", t.into(), c.name)
 				continue
 			}
 			if !kinds[c.kind] {
-				fault("column %s.%s has the type %s, which nothing is known to become", t.name, c.name, c.kind)
+				fault("column %s.%s has the type %s, which nothing is known to become", t.into(), c.name, c.kind)
 			}
-			s.columns = append(s.columns, column{c.name, c.kind, expr})
+			s.columns = append(s.columns, column{c.name, c.kind, expr, slices.Contains(t.loose, c.name)})
 		}
 		for _, c := range source.Columns {
 			if !used[c] && !slices.Contains(t.left, c) {
@@ -94,7 +104,7 @@ func plan(from map[string]sqlite.Table, to map[string]target) ([]step, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(to)) {
-		if !listed[name] && ownTables[name] == "" {
+		if !filled[name] && ownTables[name] == "" {
 			fault("table %s of PostgreSQL is in no list", name)
 		}
 	}

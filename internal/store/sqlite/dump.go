@@ -117,3 +117,6 @@ func refuseMoved(c *sqlite.Conn, path string) error {
 	return phone.Errorf(phone.Conflict, "what was in %s moved to PostgreSQL at %s: start with --database postgres://…, or name another file",
 		path, at.Format(time.RFC3339))
 }
+
+// Path is the file.
+func (s *Store) Path() string { return strings.TrimSuffix(s.lock.Path(), ".lock") }
