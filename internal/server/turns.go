@@ -28,6 +28,9 @@ func newTurnMetrics(r prometheus.Registerer) turnMetrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 18),
 		}),
 	}
+	for _, end := range voice.Ends {
+		m.total.WithLabelValues(string(end))
+	}
 	r.MustRegister(m.total, m.firstLine)
 	return m
 }

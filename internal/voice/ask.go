@@ -32,6 +32,9 @@ const (
 	Unasked     End = "unasked"     // there was nobody to ask
 )
 
+// Ends are all of them.
+var Ends = []End{Answered, Silent, Status, Malformed, TimedOut, CutOff, Unreachable, HungUp, Superseded, Stopped, Unasked}
+
 // Why a turn's context is canceled. A context canceled by anything else counts as
 // HungUp.
 var (
