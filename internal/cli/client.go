@@ -113,6 +113,31 @@ func (c *Client) Do(ctx context.Context, r Request) (json.RawMessage, error) {
 	return body, nil
 }
 
+// Stream makes one call whose answer comes line by line, as NDJSON, and returns it
+// open. An answer that is no success is an *APIError.
+func (c *Client) Stream(ctx context.Context, r Request) (io.ReadCloser, error) {
+	req, err := c.newRequest(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/x-ndjson")
+	patient := *c.http
+	patient.Timeout = 0 // the server bounds how long lines may take
+	resp, err := patient.Do(req)
+	if err != nil {
+		return nil, c.connectionError(ctx, err)
+	}
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, c.connectionError(ctx, err)
+	}
+	return nil, c.apiError(resp, body)
+}
+
 func (c *Client) newRequest(ctx context.Context, r Request) (*http.Request, error) {
 	base, err := url.Parse(c.base)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {

@@ -24,6 +24,7 @@ type Commands struct {
 	Webhook       WebhookCmd       `cmd:"" help:"Read, set and test where events are delivered."`
 	Send          SendCmd          `cmd:"" help:"Hand a message in, as a provider would."`
 	Listen        ListenCmd        `cmd:"" help:"Take an agent's deliveries on this machine, wherever it is, and post them to a local server."`
+	Call          CallCmd          `cmd:"" help:"Call an agent, in the terminal: type, and see the answer as it streams."`
 	Deliveries    DeliveriesCmd    `cmd:"" help:"Look at deliveries and retry them."`
 	Conversations ConversationsCmd `cmd:"" help:"Look at conversations and set their metadata."`
 	Audit         AuditCmd         `cmd:"" help:"Look at who changed what, and when."`

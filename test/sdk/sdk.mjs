@@ -14,7 +14,7 @@ const receiver = http.createServer((req, res) => {
   req.on("data", (c) => chunks.push(c));
   req.on("end", () => {
     received.push({ path: req.url, headers: req.headers, body: Buffer.concat(chunks).toString() });
-    res.end("ok");
+    res.end(req.url === "/voice" ? JSON.stringify({ text: "On its way.", mood: "good" }) : "ok");
   });
 });
 await new Promise((resolve) => receiver.listen(0, "127.0.0.1", resolve));
@@ -108,6 +108,49 @@ await assert.rejects(
 await assert.rejects(client.agents.createAgent({}), AgentPhone.UnprocessableEntityError);
 await assert.rejects(client.webhooks.listDeliveries({ limit: 1000 }), AgentPhone.UnprocessableEntityError);
 await assert.rejects(client.agents.getAgent({ agent_id: "agt_unknown" }), (e) => e.statusCode === 404);
+
+// A call: a turn is asked and answered, its end is told, and the SDK reads it.
+const post = async (path, body) => {
+  const res = await fetch(process.env.SWITCHHOOK_URL + path, {
+    method: "POST", headers: { authorization: `Bearer ${process.env.SWITCHHOOK_API_KEY}` }, body: JSON.stringify(body),
+  });
+  assert.ok(res.ok, `${path}: ${res.status}`);
+  return res.json();
+};
+const number = await post("/v1/numbers", { phoneNumber: "+12025550177", agentId: agent.id });
+await client.webhooks.createOrUpdateWebhook({ body: { url: base + "/voice" } });
+const parties = { callId: "CA-sdk-1", from: "+12025550199", to: "+12025550177" };
+const reply = await post("/v1/events", { event: "agent.message", channel: "voice", data: { ...parties, transcript: "Where is it?", confidence: 0.5 } });
+assert.deepEqual(reply, { text: "On its way.", mood: "good", chunks: 1 });
+const live = await client.calls.getCall({ call_id: "CA-sdk-1" });
+assert.equal(live.status, "in-progress");
+assert.equal(live.endedAt, null);
+assert.deepEqual(live.transcripts.map((t) => [t.transcript, t.response, t.confidence]), [["Where is it?", "On its way.", 0.5]]);
+await post("/v1/events", {
+  event: "agent.call_ended", channel: "voice",
+  data: { ...parties, status: "completed", startedAt: "2026-01-02T03:04:05Z", endedAt: "2026-01-02T03:05:05Z", transcript: [{ role: "user", content: "Where is it?" }, { role: "agent", content: "On its way." }] },
+});
+const call = await client.calls.getCall({ call_id: "CA-sdk-1" });
+assert.deepEqual([call.status, call.durationSeconds, call.startedAt, call.endedAt, call.direction], ["completed", 60, "2026-01-02T03:04:05Z", "2026-01-02T03:05:05Z", "inbound"]);
+const { callId, transcript } = await client.calls.getCallTranscript({ call_id: "CA-sdk-1" });
+assert.equal(callId, "CA-sdk-1");
+assert.deepEqual(transcript.map((l) => `${l.role}: ${l.content}`), ["user: Where is it?", "agent: On its way."]);
+for (const calls of [
+  await client.calls.listCalls(),
+  await client.calls.listCalls({ status: "completed", direction: "inbound", type: "pstn", search: "5550199" }),
+  await client.calls.listCallsForNumber({ number_id: number.id, limit: 5 }),
+  await client.agents.listAgentCalls({ agent_id: agent.id }),
+]) {
+  assert.equal(calls.total, 1);
+  assert.equal(calls.hasMore, false);
+  const [c] = calls.data;
+  assert.deepEqual(
+    [c.id, c.agentId, c.phoneNumberId, c.phoneNumber, c.fromNumber, c.toNumber, c.status, c.lastTranscriptSnippet],
+    ["CA-sdk-1", agent.id, number.id, "+12025550177", "+12025550199", "+12025550177", "completed", "On its way."],
+  );
+}
+assert.equal((await client.calls.listCalls({ type: "web" })).total, 0);
+await assert.rejects(client.calls.getCall({ call_id: "CA-none" }), (e) => e.statusCode === 404);
 
 const deleted = await client.agents.deleteAgent({ agent_id: agent.id });
 assert.equal(deleted.success, true);
