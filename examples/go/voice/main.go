@@ -22,8 +22,14 @@ import (
 type event struct {
 	Event   string
 	Channel string
-	Data    struct{ Transcript string }
-	History []struct{} `json:"recentHistory"`
+	Data    json.RawMessage // its shape depends on the event
+	History []struct{}      `json:"recentHistory"`
+}
+
+// turn is a question: what the person on the line said, and what was said before.
+type turn struct {
+	Transcript string
+	before     int
 }
 
 // line is an answer, or a part of one.
@@ -34,17 +40,17 @@ type line struct {
 	HeardBefore int    `json:"heardBefore"`
 }
 
-func answer(e event) line {
+func answer(t turn) line {
 	time.Sleep(50 * time.Millisecond) // whatever takes its time: a model, a database
-	if strings.Contains(strings.ToLower(e.Data.Transcript), "bye") {
+	if strings.Contains(strings.ToLower(t.Transcript), "bye") {
 		return line{Text: "Goodbye!", HangUp: true}
 	}
-	return line{Text: "You said: " + e.Data.Transcript, HeardBefore: len(e.History)}
+	return line{Text: "You said: " + t.Transcript, HeardBefore: t.before}
 }
 
 // turns verifies a request over its raw body, and hands turns on. What is no turn is
 // told, not asked: a 2xx is all it wants.
-func turns(secret string, handle func(http.ResponseWriter, event)) http.HandlerFunc {
+func turns(secret string, handle func(http.ResponseWriter, turn)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 2<<20))
 		if err == nil {
@@ -60,9 +66,15 @@ func turns(secret string, handle func(http.ResponseWriter, event)) http.HandlerF
 			return
 		}
 		fmt.Println(e.Event, e.Channel)
-		if e.Event == "agent.message" && e.Channel == "voice" {
-			handle(w, e)
+		if e.Event != "agent.message" || e.Channel != "voice" {
+			return
 		}
+		t := turn{before: len(e.History)}
+		if err := json.Unmarshal(e.Data, &t); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		handle(w, t)
 	}
 }
 
@@ -72,17 +84,17 @@ func main() {
 		port = "9000"
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /json", turns(secret, func(w http.ResponseWriter, e event) {
+	mux.HandleFunc("POST /json", turns(secret, func(w http.ResponseWriter, t turn) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answer(e))
+		_ = json.NewEncoder(w).Encode(answer(t))
 	}))
-	mux.HandleFunc("POST /stream", turns(secret, func(w http.ResponseWriter, e event) {
+	mux.HandleFunc("POST /stream", turns(secret, func(w http.ResponseWriter, t turn) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		out := json.NewEncoder(w)
 		// Something at once: silence on a line is long.
 		_ = out.Encode(line{Text: "Let me see.", Interim: true})
 		_ = http.NewResponseController(w).Flush()
-		_ = out.Encode(answer(e)) // the first line without interim closes the turn
+		_ = out.Encode(answer(t)) // the first line without interim closes the turn
 	}))
 	l, err := net.Listen("tcp", "127.0.0.1:"+port)
 	if err != nil {
