@@ -100,7 +100,7 @@ func (s *Store) writer(conn *sqlite.Conn) {
 		group = group[:0]
 		select {
 		case w := <-s.urgent:
-			s.part(conn, s.hurried(w))
+			s.hurry(conn, w)
 			continue
 		case w := <-s.writes:
 			group = append(group, w)
@@ -143,7 +143,7 @@ func (s *Store) gather(conn *sqlite.Conn, group []*write) []*write {
 			group = append(group, w)
 			lazy = lazy && w.lazy
 		case w := <-s.urgent:
-			s.part(conn, s.hurried(w))
+			s.hurry(conn, w)
 		case <-company:
 			return group
 		case <-s.closing:
@@ -151,6 +151,13 @@ func (s *Store) gather(conn *sqlite.Conn, group []*write) []*write {
 		}
 	}
 	return group
+}
+
+// hurry writes what is urgent, the given first, in a transaction that nothing cuts short.
+func (s *Store) hurry(conn *sqlite.Conn, first ...*write) {
+	if urgent := s.hurried(first...); len(urgent) > 0 {
+		s.part(conn, batch{writes: urgent, whole: true})
+	}
 }
 
 // hurried is the urgent writes that wait, behind those given.
@@ -179,19 +186,17 @@ func (s *Store) apart(conn *sqlite.Conn, group []*write) []*write {
 // commit writes a group: in one transaction, unless something urgent comes.
 func (s *Store) commit(conn *sqlite.Conn, group []*write) {
 	for group = s.apart(conn, group); len(group) > 0; {
-		if urgent := s.hurried(); len(urgent) > 0 {
-			s.part(conn, urgent)
-		}
-		group = s.part(conn, group)
+		s.hurry(conn)
+		group = s.part(conn, batch{writes: group})
 	}
 }
 
 // part writes a group in one transaction, and returns what is left of it: an
 // urgent write that comes meanwhile joins at once, and what follows waits for the
-// next one. Where the transaction fails, each write gets one of its own, so that
-// only what is at fault fails.
-func (s *Store) part(conn *sqlite.Conn, group []*write) (rest []*write) {
-	g := batch{writes: group, results: make([]error, len(group))}
+// next one (of a whole group nothing is left). Where the transaction fails, each
+// write gets one of its own, so that only what is at fault fails.
+func (s *Store) part(conn *sqlite.Conn, g batch) (rest []*write) {
+	g.results = make([]error, len(g.writes))
 	err := s.try(conn, &g)
 	if err != nil && len(g.writes) > 1 {
 		for i, w := range g.writes {

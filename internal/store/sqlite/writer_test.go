@@ -3,6 +3,9 @@ package sqlite
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +83,26 @@ func TestUrgentWritesGoFirst(t *testing.T) {
 	}
 	if got := fmt.Sprint(order); got != "[first turn text 1 text 2]" {
 		t.Error(got)
+	}
+
+	// However many are urgent at once, and whenever they come: each is written.
+	var urgent sync.WaitGroup
+	var count atomic.Int64
+	for range 20 {
+		urgent.Go(func() {
+			for range 50 {
+				if err := s.writeUrgent(t.Context(), func(*tx) error { count.Add(1); runtime.Gosched(); return nil }); err != nil {
+					t.Error(err)
+				}
+				if err := s.writeHot(t.Context(), func(*tx) error { runtime.Gosched(); return nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	urgent.Wait()
+	if n := count.Load(); n != 1000 {
+		t.Errorf("%d urgent writes of 1000 were made", n)
 	}
 
 	// A batch is cut before its next write, and what is left of it comes after.
