@@ -16,8 +16,13 @@ type faults struct{ write, fsync atomic.Int64 } // an errno each; 0 is none
 
 // broken hands everything on to a folder, but for its faults.
 type broken struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	*faults
+}
+
+// WrapChild breaks what is below a broken folder, too.
+func (n *broken) WrapChild(_ context.Context, child fs.InodeEmbedder) fs.InodeEmbedder {
+	return &broken{child.(*fs.LoopbackNode), n.faults}
 }
 
 func (n *broken) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
@@ -68,10 +73,8 @@ func mount(t *testing.T) (dir string, b *faults) {
 		t.Skip("needs FUSE:", err)
 	}
 	b = &faults{}
-	root := &fs.LoopbackRoot{Path: t.TempDir(), NewNode: func(root *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &broken{fs.LoopbackNode{RootData: root}, b}
-	}}
-	top := &broken{fs.LoopbackNode{RootData: root}, b}
+	root := &fs.LoopbackRoot{Path: t.TempDir()}
+	top := &broken{&fs.LoopbackNode{RootData: root}, b}
 	root.RootNode = top
 	dir = t.TempDir()
 	server, err := fs.Mount(dir, top, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true, FsName: "switchhook-test"}})
