@@ -133,8 +133,10 @@ type event struct {
 	// memory counts as sent then, and the model does not know what that was.
 	unsure bool
 	// once says that its round is of one attempt: it had succeeded before.
-	once   bool
-	flying int
+	once bool
+	// flying counts requests under way, by URL: a replay by hand may go elsewhere
+	// while an attempt from before it is still under way.
+	flying map[string]int
 	body   string
 }
 
