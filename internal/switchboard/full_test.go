@@ -38,7 +38,7 @@ func TestAFullQueueSendsCallersAway(t *testing.T) {
 		most int
 	}{
 		{"by bytes", 1 << 20, 66},
-		{"by number", 0, 5000},
+		{"by number", 0, 4300},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBoard(t, nil)

@@ -30,7 +30,7 @@ var (
 
 const (
 	// rounds is how many faults there are where no duration is given.
-	rounds = 14
+	rounds = 10
 	// eachRound is how many events are accepted between two faults.
 	eachRound = 60
 	agents    = 8
