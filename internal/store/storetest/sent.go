@@ -30,6 +30,9 @@ func mayBeSent(b *bench) {
 // nobody ever learned what came of it.
 func mayBeSentBeforeAReplay(b *bench) {
 	ctx := b.Context()
+	for range 3 {
+		b.accept("earlier", false) // unrouted, and history all the same
+	}
 	def, own := b.hook(""), b.hook(b.agent)
 	flying := b.accept("flying", true)
 	_, err := b.SetWebhookStatus(ctx, b.project, b.agent, phone.WebhookDisabled)
@@ -37,8 +40,17 @@ func mayBeSentBeforeAReplay(b *bench) {
 	b.expect(flying.DeliveryID, phone.Failed, own.ID, phone.ErrorWebhookDisabled)
 	_, err = b.SetWebhookStatus(ctx, b.project, b.agent, phone.WebhookActive)
 	b.must(err)
+	before, err := b.Content(ctx, b.project, flying.DeliveryID)
+	b.must(err)
+	short := own
+	short.ContextLimit = 1
+	_, err = b.SetWebhook(ctx, short)
+	b.must(err)
 	_, err = b.Retry(ctx, b.project, flying.DeliveryID, b.now, 6)
 	b.must(err)
+	if after, err := b.Content(ctx, b.project, flying.DeliveryID); err != nil || len(after.History) != len(before.History) || len(before.History) != 3 {
+		b.Errorf("its bytes change: a history of %d, then of %d, %v", len(before.History), len(after.History), err)
+	}
 	batch, err := b.Due(ctx, own.ID, b.now, 10, false)
 	b.must(err)
 	b.must(b.HandBack(ctx, batch.Jobs))
