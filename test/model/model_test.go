@@ -85,14 +85,39 @@ func memory() string {
 	return ""
 }
 
+var schema []byte
+
+// empty is an empty database: its schema is made once.
+func empty(t *testing.T) []byte {
+	if schema != nil {
+		return schema
+	}
+	path := filepath.Join(t.TempDir(), "empty.db")
+	s, err := sqlite.Open(t.Context(), path)
+	if err == nil {
+		err = s.Close()
+	}
+	if err == nil {
+		schema, err = os.ReadFile(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
 func runIn(t *testing.T, p program) (wrong string) {
 	dir, err := os.MkdirTemp(memory(), "switchhook-model-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "model.db")
+	if err := os.WriteFile(path, empty(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, model: newModel(), path: filepath.Join(dir, "model.db"), mood: well}
+		w := &world{t: t, model: newModel(), path: path, mood: well}
 		wrong = w.run(p)
 	})
 	return wrong
@@ -476,7 +501,7 @@ func (w *world) calm() {
 	w.mu.Lock()
 	w.mood, w.lag = well, 0
 	w.mu.Unlock()
-	time.Sleep(24 * time.Hour)
+	time.Sleep(3 * time.Hour) // the longest wait is an hour, and a tenth
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
