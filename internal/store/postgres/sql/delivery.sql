@@ -151,10 +151,10 @@ WHERE d.project_id = $1 AND d.id = p.id
 UPDATE deliveries SET next_attempt_at = $3 WHERE project_id = $1 AND id = $2 AND status = 'pending' AND next_attempt_at > 0
 
 -- name: replay
--- served by the primary key: the limit of history stays where an attempt was made, since its bytes must not change.
--- That it may have been sent before stays too
+-- served by the primary key: the limit of history stays where an attempt was made, or may have been, since its
+-- bytes must not change
 UPDATE deliveries d SET status = 'pending', webhook_id = p.webhook_id,
-  context_limit = CASE WHEN d.attempts > 0 THEN d.context_limit ELSE p.context_limit END,
+  context_limit = CASE WHEN d.attempts > 0 OR d.handed <> 0 THEN d.context_limit ELSE p.context_limit END,
   round = d.round + 1, round_attempts = p.round_attempts, owner = $8,
   handed = CASE WHEN d.attempts = 0 AND d.handed <> 0 THEN -1 ELSE 0 END, next_attempt_at = $7, ended = '', strict = p.strict
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::boolean[]) AS p (id, webhook_id, context_limit, round_attempts, strict)
