@@ -2,6 +2,7 @@
 
 DURATION = 10m
 SEED = 0
+# empty is SQLite, postgres a throwaway PostgreSQL
 DATABASE =
 
 .PHONY: build test lint ci bench sdk fuzz torture

@@ -81,6 +81,9 @@ func name(who int) string {
 	return fmt.Sprint("agent ", who)
 }
 
+// maybe says that it may be disabled without the model knowing.
+func (h *hook) maybe() bool { return h != nil && h.unsure }
+
 type program []step
 
 func (p program) String() string {
@@ -94,10 +97,16 @@ func (p program) String() string {
 // hook is a webhook in the model: alive, enabled or not.
 type hook struct {
 	who      int
+	id       string
 	life     int // how many there were before for the same
 	disabled bool
 	deleted  bool
 	strict   bool
+	// sets counts how often it was set. A 410 to a request from before the last time
+	// disables it when that is on record, and not at once: unsure says that there was
+	// one, and the model asks the store.
+	sets   int
+	unsure bool
 }
 
 func (h *hook) String() string {
@@ -125,8 +134,8 @@ type event struct {
 	delivery string
 	bound    *hook
 	state    state
-	// sent counts requests, of this round and of all.
-	sent, sentEver int
+	round    int
+	sentEver int // requests, of all rounds
 	// answered says that a 2xx was given, in this round, and to whom.
 	answered bool
 	// unsure says that the server crashed while this was pending: what it held in
@@ -172,6 +181,7 @@ func (m *model) set(who int, strict bool) *hook {
 		m.hooks[who] = h
 	}
 	h.disabled, h.strict = false, strict
+	h.sets++
 	return h
 }
 

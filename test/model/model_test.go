@@ -239,6 +239,7 @@ func (w *world) run(p program) string {
 		w.steps = i
 		w.do(s)
 		synctest.Wait()
+		w.ask()
 		if len(w.wrong) > 0 {
 			break
 		}
@@ -248,6 +249,25 @@ func (w *world) run(p program) string {
 	w.stop(false)
 	w.must(w.store.Close())
 	return strings.Join(w.wrong, "\n")
+}
+
+// ask looks up what the model is not sure of.
+func (w *world) ask() {
+	for _, h := range w.model.hooks {
+		w.mu.Lock()
+		unsure := h.unsure && !h.disabled
+		w.mu.Unlock()
+		if !unsure {
+			continue
+		}
+		v, err := w.store.WebhookByID(context.Background(), h.id)
+		w.must(err)
+		w.mu.Lock()
+		if v != nil && v.Status == phone.WebhookDisabled {
+			w.model.disable(h)
+		}
+		w.mu.Unlock()
+	}
 }
 
 func number(agent int) string { return fmt.Sprintf("+1202555%04d", 100+agent) }
@@ -301,8 +321,10 @@ func (w *world) do(s step) {
 		if s.strict {
 			set.Ordering = phone.OrderStrict
 		}
-		_, err := w.board.SetWebhook(ctx, w.project, w.agent(s.who), set)
+		// The id is of no account before the first event that is bound to it.
+		v, err := w.board.SetWebhook(ctx, w.project, w.agent(s.who), set)
 		w.must(err)
+		h.id = v.ID
 	case opDelete:
 		err := w.board.DeleteWebhook(ctx, w.project, w.agent(s.who))
 		if (err == nil) != (h != nil) {
@@ -366,7 +388,7 @@ func url(h *hook) string { return fmt.Sprintf("http://hook-%d-%d.test/", h.who+1
 // request may come earlier.
 func (w *world) accept(s step) {
 	w.mu.Lock()
-	e := &event{n: len(w.model.events), who: s.who, from: s.which, flying: map[string]int{}}
+	e := &event{n: len(w.model.events), who: s.who, from: s.which, round: 1, flying: map[string]int{}}
 	e.bound, e.state = w.model.route(s.who)
 	w.model.events = append(w.model.events, e)
 	w.mu.Unlock()
@@ -381,27 +403,36 @@ func (w *world) accept(s step) {
 }
 
 func (w *world) retry(s step) {
-	w.mu.Lock()
 	if len(w.model.events) == 0 {
-		w.mu.Unlock()
 		return
 	}
 	e := w.model.events[s.which%len(w.model.events)]
-	// What the last attempt came to may not be on record, or may have come to light
-	// without the model: the store says which round this is to be.
-	e.state = w.is(e)
-	h, st := w.model.route(e.who)
-	was := e.state
-	if was != pending && st == pending { // at once: its request may come before the answer
-		e.bound, e.state, e.sent, e.answered, e.once = h, pending, 0, false, was == success
-	}
-	w.mu.Unlock()
 	_, err := w.board.RetryDelivery(context.Background(), w.project, e.delivery)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if was == pending && err != nil || was != pending && (err == nil) != (st == pending) {
-		w.say("%s, which was %s and would go %s: %v", s, was, h, err)
+	_, st := w.model.route(e.who)
+	if h, _ := w.model.route(e.who); err != nil && !h.maybe() && (st == pending || w.is(e) == pending) {
+		w.say("%s: %v", s, err)
 	}
+}
+
+// Retry tells the model what became of a delivery before anything can be sent of
+// it: whether it was pending, the store alone knows.
+func (l *life) Retry(ctx context.Context, project, id string, now time.Time, attempts int) (phone.Job, error) {
+	w := l.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	j, err := l.Store.Retry(ctx, project, id, now, attempts)
+	e := w.model.byDelivery(id)
+	if err != nil || j.Round == e.round {
+		return j, err
+	}
+	h, st := w.model.route(e.who)
+	if !h.maybe() && (st != pending || h.id != j.WebhookID) {
+		w.say("event %d is sent again to %s, and would go %s, where it is %s", e.n, j.WebhookID, h, st)
+	}
+	e.bound, e.state, e.round, e.answered, e.once = h, pending, j.Round, false, j.RoundAttempts > 0
+	return j, nil
 }
 
 func (w *world) detail(e *event) store.DeliveryDetail {
@@ -417,6 +448,10 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
 	e, mood := w.arrived(r, string(body)), w.mood
+	sets := 0
+	if e != nil && e.bound != nil {
+		sets = e.bound.sets
+	}
 	w.mu.Unlock()
 	if e == nil {
 		return nil, errors.New("unknown")
@@ -454,7 +489,11 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	case status == http.StatusGone && w.life.alive() == nil:
 		if h := e.bound; h != nil && !h.deleted && !h.disabled && url(h) == r.URL.String() {
 			e.state = failed
-			w.model.disable(h)
+			if h.sets == sets {
+				w.model.disable(h)
+			} else {
+				h.unsure = true
+			}
 		}
 	}
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader("ok"))}, nil
@@ -473,7 +512,6 @@ func (w *world) arrived(r *http.Request, body string) *event {
 		e.delivery = id
 	}
 	e.flying[r.URL.String()]++
-	e.sent++
 	e.sentEver++
 	switch {
 	case e.bound == nil || url(e.bound) != r.URL.String():
@@ -516,6 +554,7 @@ func (w *world) calm() {
 			w.say("event %d is a success that nobody saw", e.n)
 		case e.state == failed && got == success && !e.answered:
 			w.say("event %d is a success, and nobody answered so", e.n)
+		case e.state == pending && got == failed && d.Error == phone.ErrorWebhookDisabled && e.bound.maybe():
 		case e.state == pending && got == failed && !e.once && len(d.Log) < attempts && !strings.Contains(d.Error, "410"):
 			w.say("event %d failed after %d attempts: %s", e.n, len(d.Log), d.Error)
 		case e.state == pending && e.answered && got != success:

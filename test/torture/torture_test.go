@@ -4,6 +4,7 @@
 package torture
 
 import (
+	"encoding/base64"
 	"flag"
 	"fmt"
 	"maps"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"switchhook.dev/switchhook/internal/store/postgres/pgtest"
 	"switchhook.dev/switchhook/test/world"
 )
 
@@ -25,7 +27,7 @@ var (
 	// A clock that can be set needs a build of everything, which a short run is not worth.
 	duration = flag.Duration("duration", 0, "break things for so long, the clock too; 0 is a fixed number of rounds, with a clock that goes right")
 	seed     = flag.Uint64("seed", 0, "the order of the faults; 0 picks one where a duration is given, and is always the same where none is")
-	database = flag.String("database", "", "the server's --database; a new SQLite file where empty")
+	database = flag.String("database", "", "the server's --database; empty for a new SQLite file, \"postgres\" for a throwaway PostgreSQL")
 )
 
 const (
@@ -39,6 +41,8 @@ const (
 	// secure is the one receiver of all that speaks TLS.
 	secure = 4
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // run is one run of the torture.
 type run struct {
@@ -113,8 +117,11 @@ func (r *run) setUp() {
 		r.receivers = append(r.receivers, rec)
 	}
 	place := *database
-	if place == "" {
+	switch place {
+	case "":
 		place = "sqlite:" + filepath.Join(dir, "torture.db")
+	case "postgres":
+		place = pgtest.URL(r)
 	}
 	log, err := os.Create(filepath.Join(dir, "server.log"))
 	r.must(err)
@@ -126,7 +133,7 @@ func (r *run) setUp() {
 	})
 	r.options = world.Options{
 		Binary: binary, Database: place, Clock: clock, Log: log,
-		Env:  []string{"SSL_CERT_FILE=" + roots},
+		Env:  []string{"SSL_CERT_FILE=" + roots, "SWITCHHOOK_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32))},
 		Args: []string{"--retry-schedule=100ms,200ms,500ms,1s,2s", "--resolver=" + r.dns.Address},
 	}
 	r.start()
