@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -51,6 +52,15 @@ func (s *Store) Accept(ctx context.Context, events []*phone.NewEvent, room store
 		return out
 	}
 	release(room, out)
+	if errors.Is(err, errInDoubt) {
+		var jobs []*phone.Job
+		for _, a := range out {
+			if a.Job != nil && a.Job.Handed {
+				jobs = append(jobs, a.Job)
+			}
+		}
+		s.perhapsHeld(jobs)
+	}
 	if len(events) > 1 && phone.CodeOf(err) == phone.BadRequest {
 		// One of them is at fault: let it be the only one that fails.
 		for i := range events {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 			return err
 		}
 		b.More = len(rows) == limit
+		rows = s.withoutDoubt(rows)
 		if strict && len(rows) > 0 {
 			free, err := deferBlocked(t, projectID, webhookID, rows)
 			if err != nil {
@@ -52,6 +54,9 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 		}
 		return nil
 	})
+	if errors.Is(err, errInDoubt) {
+		s.perhapsHeld(b.Jobs)
+	}
 	if err != nil {
 		return store.Batch{}, err
 	}

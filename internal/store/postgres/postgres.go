@@ -50,9 +50,14 @@ const (
 type Store struct {
 	pool *pgxpool.Pool
 	// run is this start's number: what this process owns is marked with it.
-	run         int64
-	keys        keyCache
-	tails       tailCache
+	run    int64
+	keys   keyCache
+	tails  tailCache
+	doubts doubts
+	// background is what goes on beside calls, until closing is closed.
+	background  sync.WaitGroup
+	closing     chan struct{}
+	once        sync.Once
 	lookedAhead atomic.Int64 // when partitions were last made, in Unix seconds
 	// projects remembers which project a webhook is of: that never changes.
 	projects sync.Map
@@ -77,7 +82,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	if err != nil {
 		return nil, explainOpen(err)
 	}
-	s := &Store{pool: pool}
+	s := &Store{pool: pool, closing: make(chan struct{})}
 	if err := s.start(ctx, schema); err != nil {
 		pool.Close()
 		return nil, explainOpen(err)
@@ -107,12 +112,13 @@ func (s *Store) start(ctx context.Context, schema string) error {
 
 // Close ends the run and closes the connections. What the run still owned is
 // anybody's to take from then on.
-func (s *Store) Close() error {
-	if s.pool == nil {
-		return nil
-	}
-	err := s.write(context.Background(), func(t *tx) error { return exec(t, "endRun", s.run) })
-	s.pool.Close()
+func (s *Store) Close() (err error) {
+	s.once.Do(func() {
+		close(s.closing)
+		s.background.Wait()
+		err = s.write(context.Background(), func(t *tx) error { return exec(t, "endRun", s.run) })
+		s.pool.Close()
+	})
 	return err
 }
 

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -27,6 +28,10 @@ func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []stor
 		for _, p := range slices.Sorted(maps.Keys(disabling)) {
 			t.lockProject(p)
 		}
+		rest, err := s.leaveOutRecorded(t, rest)
+		if err != nil {
+			return err
+		}
 		// A delivery has one attempt at a time, but one by hand may come in between:
 		// then there is another round.
 		for len(rest) > 0 {
@@ -43,6 +48,11 @@ func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []stor
 		}
 		return nil
 	})
+	if err == nil {
+		s.recorded(results)
+	} else if errors.Is(err, errInDoubt) {
+		s.perhapsRecorded(results)
+	}
 	return out, err
 }
 

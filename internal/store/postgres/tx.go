@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -67,6 +68,9 @@ func (s *Store) writeIn(ctx context.Context, slot int64, do func(*tx) error) err
 			continue
 		case lost(err):
 			s.pool.Reset()
+			if t.committing {
+				err = fmt.Errorf("%w: %w", errInDoubt, err)
+			}
 		}
 		return unavailable(err)
 	}

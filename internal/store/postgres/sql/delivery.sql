@@ -114,6 +114,13 @@ FROM unnest($2::text[], $3::bigint[]) AS r (id, sent_at)
 WHERE d.project_id = $1 AND d.id = r.id
 RETURNING d.id, d.attempts, d.status
 
+-- name: recordedAlready
+-- served by the primary key: of attempts, those that are on record, and the state of their deliveries
+SELECT a.id, a.number, d.status, d.attempts
+FROM unnest($2::text[], $3::text[]) AS r (delivery_id, id)
+JOIN attempts a ON a.project_id = $1 AND a.delivery_id = r.delivery_id AND a.id = r.id
+JOIN deliveries d ON d.project_id = $1 AND d.id = r.delivery_id
+
 -- name: insertAttempts
 INSERT INTO attempts (project_id, delivery_id, number, id, url, sent_at, duration_us, legacy, standard, http_status, error, response_body,
   dns_us, connect_us, tls_us, first_byte_us)
