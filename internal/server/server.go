@@ -128,6 +128,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
+	unsealed := s.store
 	if s.store, err = sealSecrets(ctx, s.store, cfg); err != nil {
 		return nil, err
 	}
@@ -170,6 +171,9 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 			s.pulse.Recorded(results, recorded)
 		},
 	})
+	if p, ok := unsealed.(*postgres.Store); ok {
+		p.OnDue(s.dispatcher.Wake)
+	}
 	err = s.store.RemoveListeners(ctx, "", time.Now())
 	if err == nil {
 		err = s.dispatcher.Start(ctx)

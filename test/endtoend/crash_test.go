@@ -11,6 +11,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"switchhook.dev/switchhook/internal/store/postgres/pgtest"
+	"switchhook.dev/switchhook/test/trial"
 )
 
 const chosenKey = "a-key-for-the-tests-only"
@@ -35,12 +38,19 @@ var build = sync.OnceValues(func() (string, error) {
 	return bin, nil
 })
 
-func TestMain(m *testing.M) {
-	code := m.Run()
+// cleanUp runs the tests, and removes the binary they have built.
+type cleanUp struct{ *testing.M }
+
+func (c cleanUp) Run() int {
+	code := c.M.Run()
 	if bin, err := build(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(bin))
 	}
-	os.Exit(code)
+	return code
+}
+
+func TestMain(m *testing.M) {
+	pgtest.Main(cleanUp{m})
 }
 
 // start runs `switchhook serve` on a database and waits until it answers.
@@ -50,7 +60,7 @@ func start(t *testing.T, database string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "serve", "--dev", "--listen=127.0.0.1:0", "--database=sqlite:"+database,
+	cmd := exec.Command(bin, "serve", "--dev", "--listen=127.0.0.1:0", "--database="+database,
 		"--api-key="+chosenKey, "--retry-schedule=10ms,10ms,10ms,10ms,10ms")
 	cmd.Stderr = &testWriter{t: t}
 	out, err := cmd.StdoutPipe()
@@ -83,7 +93,7 @@ func (w *testWriter) Write(b []byte) (int, error) {
 // TestKillingTheServerLosesNothing kills the server with -9 again and again while
 // events come in and deliveries are under way. Whatever was answered 202 arrives.
 func TestKillingTheServerLosesNothing(t *testing.T) {
-	database := filepath.Join(t.TempDir(), "test.db")
+	database := trial.Database(t)
 	r := newReceiver(t)
 	p := start(t, database)
 	w := &world{t: t, url: p.url, key: chosenKey}
@@ -147,7 +157,7 @@ func trySend(url, from, text string) (string, error) {
 }
 
 func TestSIGTERMFinishesWhatIsInFlightAndExitsWithZero(t *testing.T) {
-	database := filepath.Join(t.TempDir(), "test.db")
+	database := trial.Database(t)
 	r := newReceiver(t)
 	answer, release := hold()
 	defer release()
@@ -184,14 +194,14 @@ func TestSIGTERMFinishesWhatIsInFlightAndExitsWithZero(t *testing.T) {
 	}
 }
 
-func TestASecondServerOnTheSameDatabaseIsRefused(t *testing.T) {
-	database := filepath.Join(t.TempDir(), "test.db")
+func TestASecondServerOnTheSameFileIsRefused(t *testing.T) {
+	database := sqliteFile(t)
 	start(t, database)
 	bin, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(bin, "serve", "--listen=127.0.0.1:0", "--database=sqlite:"+database).CombinedOutput()
+	out, err := exec.Command(bin, "serve", "--listen=127.0.0.1:0", "--database="+database).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another Switchhook is running") {
 		t.Fatalf("%v: %s", err, out)
 	}

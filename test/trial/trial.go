@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/server"
+	"switchhook.dev/switchhook/internal/store/postgres/pgtest"
 )
 
 // Server is a running server as somebody with a key sees it. T may be nil for
@@ -33,15 +35,35 @@ type Server struct {
 // private addresses of; it stops with the test.
 func Start(t testing.TB, schedule deliver.Schedule) *Server {
 	t.Helper()
-	return StartOn(t, filepath.Join(t.TempDir(), "test.db"), "", schedule)
+	return start(t, Database(t), "", schedule)
+}
+
+// OnPostgres is the environment variable that has servers on an empty database keep
+// it in PostgreSQL.
+const OnPostgres = "SWITCHHOOK_TEST_ON_POSTGRES"
+
+// Database is the URL of an empty database. The tests' main function is to end with
+// pgtest.Main where it may be in PostgreSQL.
+func Database(t testing.TB) string {
+	t.Helper()
+	if os.Getenv(OnPostgres) != "" {
+		return pgtest.URL(t)
+	}
+	return "sqlite:" + filepath.Join(t.TempDir(), "test.db")
 }
 
 // StartOn is Start on the SQLite file at a path, with a key ("" makes one, where
 // the file is new).
 func StartOn(t testing.TB, path, key string, schedule deliver.Schedule) *Server {
 	t.Helper()
+	return start(t, "sqlite:"+path, key, schedule)
+}
+
+func start(t testing.TB, database, key string, schedule deliver.Schedule) *Server {
+	t.Helper()
 	srv, err := server.Start(t.Context(), server.Config{
-		Listen: "127.0.0.1:0", Database: "sqlite:" + path, APIKey: key, Version: "test",
+		Listen: "127.0.0.1:0", Database: database, APIKey: key, Version: "test",
+		Doors:  server.Doors{SecretKeys: os.Getenv("SWITCHHOOK_SECRET_KEY")},
 		Policy: netguard.Policy{AllowHTTP: true, AllowPrivate: true}, Schedule: schedule,
 	})
 	if err != nil {

@@ -396,6 +396,20 @@ func gone(b *bench) {
 	if late.Job != nil {
 		b.Error("it was handed to the dispatcher")
 	}
+	// It is set anew before anybody came to settle: what is pending by now is sent.
+	unsettled := b.hook("")
+	again := b.accept("again", true)
+	r = &phone.Result{Job: again.Job, Status: phone.Failed, DisableWebhook: true,
+		Attempt: phone.Attempt{ID: "att_2", DeliveryID: again.DeliveryID, URL: unsettled.URL, HTTPStatus: 410, Error: "answered 410 Gone", SentAt: b.now}}
+	_, err = b.Record(b.Context(), []*phone.Result{r})
+	b.must(err)
+	b.hook("")
+	_, err = b.Retry(b.Context(), b.project, again.DeliveryID, b.now, 6)
+	b.must(err)
+	b.must(b.Settle(b.Context(), w.ID))
+	b.expect(again.DeliveryID, phone.Pending, w.ID, "answered 410 Gone")
+	_, err = b.SetWebhookStatus(b.Context(), b.project, "", phone.WebhookDisabled)
+	b.must(err)
 	if _, err := b.SetWebhookStatus(b.Context(), b.project, "", phone.WebhookActive); err != nil {
 		b.Error(err)
 	}

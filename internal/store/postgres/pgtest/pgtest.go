@@ -71,7 +71,7 @@ var (
 
 // Main runs a package's tests, and stops the cluster they shared. It is called by
 // TestMain, with nothing after it.
-func Main(m *testing.M) {
+func Main(m interface{ Run() int }) {
 	code := m.Run()
 	if shared != nil {
 		shared.remove()

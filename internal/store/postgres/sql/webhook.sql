@@ -4,8 +4,10 @@ INSERT INTO webhooks (id, project_id, agent_id, url, secret, status, context_lim
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 
 -- name: updateWebhook
+-- what was pending when it was disabled, and is not settled yet, is sent to it as it is now
 UPDATE webhooks SET url = $3, secret = $4, status = $5, context_limit = $6, timeout_s = $7, revision = $8,
-  ordering = $9, rate_limit = $10, failing_since = 0, previous_secret = $11, previous_until = $12
+  ordering = $9, rate_limit = $10, failing_since = 0, previous_secret = $11, previous_until = $12,
+  settling = false
 WHERE project_id = $1 AND id = $2
 
 -- name: webhook
@@ -42,7 +44,7 @@ SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, 
 FROM webhooks WHERE deleted_at = 0 AND status = 'active'
 
 -- name: setWebhookStatus
-UPDATE webhooks SET status = $3, failing_since = 0, revision = revision + 1
+UPDATE webhooks SET status = $3, failing_since = 0, settling = false, revision = revision + 1
 WHERE project_id = $1 AND id = $2 AND deleted_at = 0
 
 -- name: deleteWebhook

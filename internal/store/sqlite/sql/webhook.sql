@@ -4,8 +4,10 @@ INSERT INTO webhooks (id, project_id, agent_id, url, secret, status, context_lim
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
 
 -- name: updateWebhook
+-- what was pending when it was disabled, and is not settled yet, is sent to it as it is now
 UPDATE webhooks SET url = ?2, secret = ?3, status = ?4, context_limit = ?5, timeout_s = ?6, revision = ?7,
-  ordering = ?8, rate_limit = ?9, failing_since = 0, previous_secret = ?10, previous_until = ?11
+  ordering = ?8, rate_limit = ?9, failing_since = 0, previous_secret = ?10, previous_until = ?11,
+  settling = 0
 WHERE id = ?1
 
 -- name: webhook
@@ -37,7 +39,7 @@ SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, 
 FROM webhooks WHERE deleted_at = 0 AND status = 'active'
 
 -- name: setWebhookStatus
-UPDATE webhooks SET status = ?2, failing_since = 0, revision = revision + 1 WHERE id = ?1 AND deleted_at = 0
+UPDATE webhooks SET status = ?2, failing_since = 0, settling = 0, revision = revision + 1 WHERE id = ?1 AND deleted_at = 0
 
 -- name: deleteWebhook
 UPDATE webhooks SET deleted_at = ?2, secret = '', previous_secret = '' WHERE id = ?1
