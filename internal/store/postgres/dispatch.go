@@ -22,7 +22,7 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 	}
 	err = s.write(ctx, func(t *tx) error {
 		b = store.Batch{}
-		t.shareProject(projectID)
+		exec(t, "shareWebhook", webhookID)
 		settling := false
 		later(t, "settling", func(*row) error { settling = true; return nil }, projectID, webhookID)
 		var rows []jobRow

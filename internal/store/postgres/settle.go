@@ -20,6 +20,7 @@ const settleSlice = 1000
 // marks it as left to settle. What that run held is surely unsent; 0 where nobody
 // knows what is under way.
 func (t *tx) unsettle(w phone.Webhook, run int64) {
+	exec(t, "lockWebhook", w.ID)
 	exec(t, "takeBackFrom", w.ProjectID, w.ID, t.run, run, micros(time.Now()))
 	exec(t, "setSettling", w.ProjectID, w.ID, true)
 }

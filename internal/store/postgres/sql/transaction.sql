@@ -22,5 +22,13 @@ SELECT pg_advisory_xact_lock(6013556461634388331)
 SELECT pg_advisory_xact_lock(hashtextextended($1, 1400326251))
 
 -- name: shareProject
--- held by whoever routes or takes deliveries of a project: no change comes in between
+-- held by whoever routes deliveries of a project: no change comes in between
 SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1400326251))
+
+-- name: lockWebhook
+-- held by whoever takes what is pending of a webhook out of dispatchers' hands
+SELECT pg_advisory_xact_lock(hashtextextended($1, 1400326252))
+
+-- name: shareWebhook
+-- held by whoever takes deliveries of a webhook into their hands
+SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1400326252))
