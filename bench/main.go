@@ -22,6 +22,7 @@ import (
 
 type program struct {
 	Run     runCmd     `cmd:"" default:"withargs" help:"Measure, and print a table."`
+	Leases  leasesCmd  `cmd:"" help:"Simulate the lease protocol of many nodes, in virtual time."`
 	Ceiling ceilingCmd `cmd:"" help:"Serve as the ceiling: events in, events out, nothing kept. Run by run."`
 }
 
