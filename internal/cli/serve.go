@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"switchhook.dev/switchhook/internal/deliver"
+	"switchhook.dev/switchhook/internal/lease"
 	"switchhook.dev/switchhook/internal/server"
 )
 
@@ -37,6 +38,8 @@ type ServeCmd struct {
 	MaxTurns       int             `name:"max-turns" env:"SWITCHHOOK_MAX_TURNS" default:"4096" help:"Turns of calls under way, beside the above."`
 	DisableAfter   Span            `name:"disable-after" env:"SWITCHHOOK_DISABLE_AFTER" default:"5d" help:"How long an endpoint may fail before its webhook is disabled."`
 	Retention      Span            `env:"SWITCHHOOK_RETENTION" default:"0" help:"How long deliveries, their attempts and bodies are kept, such as 30d; 0 is forever. Counts and conversations stay."`
+	Lease          time.Duration   `env:"SWITCHHOOK_LEASE" default:"10s" help:"How long after its last sign of life a node counts as alive, where many share a PostgreSQL database: 2s to 1m, the same on all of them."`
+	NodeName       string          `name:"node-name" env:"SWITCHHOOK_NODE_NAME" help:"What this node is called among others; the host's name where empty."`
 	Profile        string          `env:"SWITCHHOOK_PROFILE" placeholder:"ADDRESS" help:"Address to serve Go's profiles on, such as 127.0.0.1:6060. Keep it private."`
 	Resolver       HostPort        `env:"SWITCHHOOK_RESOLVER" placeholder:"HOST:PORT" help:"Name server to ask for endpoints' names; without it the machine's are asked."`
 	Traces         string          `env:"SWITCHHOOK_TRACES" placeholder:"URL" help:"Send OpenTelemetry traces to this collector (OTLP over HTTP), such as http://localhost:4318. The standard OTEL_ variables hold too."`
@@ -85,6 +88,9 @@ func (c *ServeCmd) Validate() error {
 	if c.Retention != 0 && c.Retention < Span(time.Hour) {
 		return fmt.Errorf("--retention must be at least 1h, or 0 for forever")
 	}
+	if c.Lease < lease.MinLength || c.Lease > lease.MaxLength {
+		return fmt.Errorf("--lease must be %s to %s", lease.MinLength, lease.MaxLength)
+	}
 	for _, d := range c.RetrySchedule {
 		if d < 0 || d > 7*24*time.Hour {
 			return fmt.Errorf("--retry-schedule: %s is not between 0s and 168h", d)
@@ -104,7 +110,7 @@ func (c *ServeCmd) Run(ctx context.Context, kctx *kong.Context) error {
 		Policy:   c.policy(c.Dev),
 		Schedule: deliver.Schedule(c.RetrySchedule), InFlight: c.MaxInFlight, PerEndpoint: c.MaxPerEndpoint, Turns: c.MaxTurns,
 		DisableAfter: time.Duration(c.DisableAfter), Retention: time.Duration(c.Retention), Profile: c.Profile,
-		Resolver: string(c.Resolver), Traces: c.Traces,
+		Resolver: string(c.Resolver), Traces: c.Traces, Lease: c.Lease, NodeName: c.NodeName,
 	}
 	srv, err := server.Start(ctx, cfg)
 	if err != nil {

@@ -87,17 +87,18 @@ type Dispatcher struct {
 
 	life atomic.Pointer[life]
 
-	mu       sync.Mutex
-	lanes    map[string]*lane
-	ring     []*lane // lanes with work, in turn
-	inFlight int
-	turns    int            // of calls, under way
-	turnsOf  map[string]int // those, by webhook
-	halted   bool
-	stopping bool         // for good: it is not begun again
-	unsent   []*phone.Job // what was held, and did not start, when it was halted
-	results  []outcome
-	work     sync.WaitGroup // attempts and loads under way
+	mu        sync.Mutex
+	lanes     map[string]*lane
+	ring      []*lane // lanes with work, in turn
+	inFlight  int
+	turns     int            // of calls, under way
+	turnsOf   map[string]int // those, by webhook
+	halted    bool
+	deferring bool         // nothing is taken into memory when it is accepted
+	stopping  bool         // for good: it is not begun again
+	unsent    []*phone.Job // what was held, and did not start, when it was halted
+	results   []outcome
+	work      sync.WaitGroup // attempts and loads under way
 
 	recorderWake chan struct{}
 	recorderDone chan struct{}
@@ -212,7 +213,7 @@ func (d *Dispatcher) Reserve(webhookID string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lanes[webhookID]
-	if d.halted || l == nil || !l.hasRoom() {
+	if d.halted || d.deferring || l == nil || !l.hasRoom() {
 		return false
 	}
 	l.reserved++

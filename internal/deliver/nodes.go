@@ -109,32 +109,59 @@ func (d *Dispatcher) Begin(ctx context.Context, run int64) error {
 // a webhook without a lane, is dropped: the webhook was deleted after the accept,
 // and the store has settled the delivery. The caller holds mu.
 func (d *Dispatcher) brought(l *lane, j *phone.Job) *lane {
-	w := j.Webhook
-	if w == nil || w.Status != phone.WebhookActive || l == nil && j.Handed {
+	if j.Webhook == nil || j.Webhook.Status != phone.WebhookActive || l == nil && j.Handed {
 		return l
 	}
-	if l != nil && (!l.open || l.endpoint.Revision >= w.Revision) {
+	if l != nil && (!l.open || l.endpoint.Revision >= j.Webhook.Revision) {
 		return l
 	}
-	e, err := newEndpoint(*w)
+	w := *j.Webhook
+	e, err := newEndpoint(w)
 	if err != nil {
 		d.cfg.Logger.Error("webhook cannot be sent to: set it anew", "webhook", w.ID, "error", err)
 		return l
 	}
-	d.put(*w, e, false)
+	d.put(w, e, false)
 	return d.lanes[w.ID]
 }
 
-// Knows returns the revision at which a webhook's lane is open; ok is false where
-// it has none, or a closed one.
-func (d *Dispatcher) Knows(webhookID string) (revision int64, ok bool) {
+// Knows returns the revision at which a webhook has a lane, 0 for none, and
+// whether that is open.
+func (d *Dispatcher) Knows(webhookID string) (revision int64, open bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lanes[webhookID]
-	if l == nil || !l.open {
+	if l == nil {
 		return 0, false
 	}
-	return l.endpoint.Revision, true
+	return l.endpoint.Revision, l.open
+}
+
+// Defer makes what is accepted go by the store, until it is called again: something
+// older is about to be found there.
+func (d *Dispatcher) Defer(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.deferring = on
+}
+
+// Holding names the deliveries in memory, in whatever state.
+func (d *Dispatcher) Holding() map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := map[string]bool{}
+	for _, l := range d.lanes {
+		for id := range l.held {
+			out[id] = true
+		}
+		for id := range l.anew {
+			out[id] = true
+		}
+		for _, j := range l.parked {
+			out[j.DeliveryID] = true
+		}
+	}
+	return out
 }
 
 // Held counts the deliveries in memory.

@@ -16,12 +16,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"switchhook.dev/switchhook/internal/api"
 	"switchhook.dev/switchhook/internal/dashboard"
 	"switchhook.dev/switchhook/internal/deliver"
 	"switchhook.dev/switchhook/internal/gate"
 	"switchhook.dev/switchhook/internal/listen"
 	"switchhook.dev/switchhook/internal/netguard"
+	"switchhook.dev/switchhook/internal/nodes"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/pulse"
 	"switchhook.dev/switchhook/internal/store"
@@ -54,6 +56,11 @@ type Config struct {
 	// DisableAfter is how long an endpoint may fail before its webhook is
 	// disabled: deliver.DefaultDisableAfter where 0.
 	DisableAfter time.Duration
+	// Lease is how long after its last sign of life this node counts as alive, where
+	// many share the database: lease.DefaultLength where 0. NodeName is what it is
+	// called there: the host's name where empty.
+	Lease    time.Duration
+	NodeName string
 	// Retention is how long deliveries are kept; 0 is forever.
 	Retention time.Duration
 	// Profile is an address to serve Go's profiles on; "" serves none.
@@ -90,6 +97,10 @@ type Server struct {
 	served       chan error
 	store        Store
 	dispatcher   *deliver.Dispatcher
+	node         *nodes.Node        // nil where the database is this server's alone
+	shared       switchboard.Shared // likewise
+	owner        string             // the node's name; "" likewise
+	adopted      prometheus.Counter
 	board        *switchboard.Switchboard
 	pages        *dashboard.Dashboard
 	pulse        *pulse.Pulse
@@ -156,13 +167,18 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: resolver(cfg.Resolver)})
+	if err := s.join(ctx, unsealed, cfg); err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	s.nodeMetrics(metrics.registry)
 	// transport is how endpoints are reached: a listener's by its connection.
 	transport := func(t *http.Transport) http.RoundTripper {
-		return s.traces.Transport(listeners.Transport(throughProxy(t, cfg.Proxy, cfg.Policy)))
+		return s.traces.Transport(listeners.Transport(s.leased(throughProxy(t, cfg.Proxy, cfg.Policy))))
 	}
 	s.dispatcher = deliver.New(deliver.Config{
 		Store: measured, Transport: transport(newTransport(dialer)), Schedule: cfg.Schedule, Knock: listeners.Knock(cfg.knock(dialer)),
-		Turns: cfg.Turns, TurnTransport: transport(newTurnTransport(dialer)),
+		Turns: cfg.Turns, TurnTransport: transport(newTurnTransport(dialer)), MaySend: s.maySend(),
 		InFlight: cfg.InFlight, PerEndpoint: cfg.PerEndpoint, DisableAfter: cfg.DisableAfter,
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
 			metrics.recorded(results, recorded)
@@ -174,9 +190,9 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if p, ok := unsealed.(*postgres.Store); ok {
 		p.OnDue(s.dispatcher.Wake)
 	}
-	err = s.store.RemoveListeners(ctx, "", time.Now())
+	err = s.store.RemoveListeners(ctx, s.owner, time.Now())
 	if err == nil {
-		err = s.dispatcher.Start(ctx)
+		err = s.startDispatcher(ctx)
 	}
 	if err != nil {
 		_ = listener.Close()
@@ -185,11 +201,14 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.board = switchboard.New(switchboard.Config{
 		Store: measured, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
 		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended, ListenerGone: listeners.Gone,
-		Written: s.traces.Hook(),
+		Written: s.traces.Hook(), Shared: s.shared, Owner: s.owner,
 	})
 	if err := s.board.SettleTurns(ctx); err != nil {
 		_ = listener.Close()
 		return nil, err
+	}
+	if s.node != nil {
+		s.node.Start(s.dispatcher, s.board.Obey)
 	}
 	listeners.Open(s.board)
 	metrics.watch(s.dispatcher, listeners.Count)
@@ -317,7 +336,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	s.stopped = true
 	var errs []error
-	if s.dispatcher != nil {
+	switch {
+	case s.dispatcher != nil && s.board != nil && s.node != nil:
+		errs = append(errs, s.node.Leave(ctx))
+	case s.dispatcher != nil:
 		s.dispatcher.Halt()
 	}
 	if s.stopPrune != nil {
@@ -331,6 +353,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.dispatcher != nil {
 		errs = append(errs, s.dispatcher.Stop(ctx))
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.End(context.WithoutCancel(ctx)))
 	}
 	if s.pulse != nil {
 		s.pulse.Stop(ctx)

@@ -99,6 +99,15 @@ type Recorded struct {
 	Number int
 }
 
+// Adopted is what a node took over of nodes that are gone.
+type Adopted struct {
+	Deliveries int
+	// Webhooks are those the deliveries are bound to.
+	Webhooks []string
+	// More says that there may be more to adopt.
+	More bool
+}
+
 // Room is the dispatcher's memory, as an accept transaction sees it.
 type Room interface {
 	// Reserve promises room for a delivery of a webhook, where there is any.

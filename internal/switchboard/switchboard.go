@@ -36,6 +36,7 @@ type Store interface {
 	DeleteAgent(ctx context.Context, projectID, id string, at time.Time, inFlight []string) (phone.Agent, error)
 
 	Webhook(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
+	WebhookByID(ctx context.Context, id string) (*phone.Webhook, error)
 	SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
 	SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error)
 	DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error
@@ -72,6 +73,8 @@ type Config struct {
 	Owner string
 	// Watchers receive deliveries as they change; nil for none.
 	Watchers *Watchers
+	// Shared is the store where other nodes work on it too; else nil.
+	Shared Shared
 }
 
 // Switchboard takes events in and keeps webhooks. Its methods are safe for

@@ -72,7 +72,9 @@ func (s *Switchboard) CheckURL(raw string) *netguard.URLError {
 }
 
 // SetWebhookStatus enables or disables a webhook without a new secret.
-func (s *Switchboard) SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error) {
+func (s *Switchboard) SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (_ phone.Webhook, err error) {
+	var gone *phone.Webhook
+	defer func() { s.awaitOthers(ctx, err, gone) }() // once it is unlocked
 	s.settling.Lock()
 	defer s.settling.Unlock()
 	old, err := s.cfg.Store.Webhook(ctx, projectID, agentID)
@@ -81,6 +83,7 @@ func (s *Switchboard) SetWebhookStatus(ctx context.Context, projectID, agentID s
 	}
 	if old != nil && status == phone.WebhookDisabled {
 		s.cfg.Dispatcher.Close(old.ID)
+		gone = old
 	}
 	w, err := s.cfg.Store.SetWebhookStatus(ctx, projectID, agentID, status)
 	switch {
@@ -94,11 +97,12 @@ func (s *Switchboard) SetWebhookStatus(ctx context.Context, projectID, agentID s
 
 // DeleteWebhook removes a webhook. What is pending of it is settled by the
 // routing rule before this returns.
-func (s *Switchboard) DeleteWebhook(ctx context.Context, projectID, agentID string) error {
+func (s *Switchboard) DeleteWebhook(ctx context.Context, projectID, agentID string) (err error) {
+	var w *phone.Webhook
+	defer func() { s.awaitOthers(ctx, err, w) }() // once it is unlocked
 	s.settling.Lock()
 	defer s.settling.Unlock()
-	w, err := s.cfg.Store.Webhook(ctx, projectID, agentID)
-	if err != nil {
+	if w, err = s.cfg.Store.Webhook(ctx, projectID, agentID); err != nil {
 		return err
 	}
 	return s.settle(projectID, []*phone.Webhook{w}, func(inFlight []string) error {
@@ -109,14 +113,14 @@ func (s *Switchboard) DeleteWebhook(ctx context.Context, projectID, agentID stri
 // DeleteAgent removes an agent, its webhook and who listens for it; its numbers
 // stay, unassigned. It answers the agent as it was.
 func (s *Switchboard) DeleteAgent(ctx context.Context, projectID, id string) (a phone.Agent, err error) {
+	var own, listener *phone.Webhook
+	defer func() { s.awaitOthers(ctx, err, own, listener) }() // once it is unlocked
 	s.settling.Lock()
 	defer s.settling.Unlock()
-	own, err := s.cfg.Store.Webhook(ctx, projectID, id)
-	if err != nil {
+	if own, err = s.cfg.Store.Webhook(ctx, projectID, id); err != nil {
 		return a, err
 	}
-	listener, err := s.cfg.Store.Listener(ctx, projectID, id)
-	if err != nil {
+	if listener, err = s.cfg.Store.Listener(ctx, projectID, id); err != nil {
 		return a, err
 	}
 	err = s.settle(projectID, []*phone.Webhook{own, listener}, func(inFlight []string) (err error) {

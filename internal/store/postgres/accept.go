@@ -150,7 +150,7 @@ func byProject(s *Store, events []*phone.NewEvent, room store.Room, out []phone.
 
 // accept runs the steps. Each sends what all projects have to say together.
 func accept(t *tx, groups []*acceptance) error {
-	for i, step := range []func(*acceptance, *tx) error{(*acceptance).ask, (*acceptance).converse, (*acceptance).write} {
+	for i, step := range []func(*acceptance, *tx) error{(*acceptance).ask, (*acceptance).converse, (*acceptance).claim, (*acceptance).write} {
 		if i > 0 {
 			// What the step before asked; the last step is sent with the commit.
 			if err := t.flush(); err != nil {
@@ -308,7 +308,7 @@ func (a *acceptance) touch(t *tx) {
 	})
 	later(t, "touchConversations", func(r *row) error {
 		c := a.conversations[conversationKey{r.text(), r.text()}]
-		c.id, c.state, c.before = r.text(), r.bytes(), r.int64()-c.adds
+		c.id, c.state, c.before, c.owner = r.text(), r.bytes(), r.int64()-c.adds, r.int64()
 		return nil
 	}, a.projectID,
 		column(all, func(*conversation) string { return phone.NewID(phone.PrefixConversation) }),
@@ -319,12 +319,48 @@ func (a *acceptance) touch(t *tx) {
 		column(all, func(c *conversation) int64 { return c.adds }),
 		column(all, func(c *conversation) int64 { return c.lastAt }),
 		column(all, func(c *conversation) []byte { return c.preview }),
-		column(all, func(c *conversation) int64 { return c.firstAt }))
+		column(all, func(c *conversation) int64 { return c.firstAt }), t.run)
+}
+
+// claim asks who owns what is pending of conversations that were another run's:
+// where nothing is, they are this run's from now on.
+func (a *acceptance) claim(t *tx) error {
+	byID := map[string]*conversation{}
+	for _, c := range a.conversations {
+		if c.owner != t.run {
+			byID[c.id] = c
+		}
+	}
+	if len(byID) > 0 {
+		later(t, "pendingOwners", func(r *row) error {
+			c := byID[r.text()]
+			c.owner, c.taken = r.int64(), true
+			return nil
+		}, a.projectID, slices.Sorted(maps.Keys(byID)))
+	}
+	return nil
+}
+
+// own makes this run the owner of the conversations that it may have.
+func (a *acceptance) own(t *tx) {
+	var ids []string
+	for _, c := range a.conversations {
+		if c.owner != t.run && !c.taken {
+			c.owner = t.run
+			ids = append(ids, c.id)
+		}
+	}
+	if len(ids) > 0 {
+		slices.Sort(ids)
+		exec(t, "ownConversations", a.projectID, ids, t.run)
+	}
 }
 
 // write has everything written: messages, deliveries, events that go to nobody,
 // and the answers for repeats.
 func (a *acceptance) write(t *tx) error {
+	a.own(t)
+	to := map[given]bool{}
 	var messages, deliveries, events []*entering
 	for _, e := range a.events {
 		if e.first != nil {
@@ -335,7 +371,10 @@ func (a *acceptance) write(t *tx) error {
 			e.message = e.newMessage()
 			messages = append(messages, e)
 		}
-		e.bind(a.room)
+		e.bind(a.room, t.run)
+		if j := e.out.Job; j != nil && j.Run != t.run && e.binding.Status == phone.Pending {
+			to[given{j.Run, j.WebhookID}] = true
+		}
 		if e.Direction == phone.Outbound {
 			events = append(events, e)
 		} else {
@@ -346,6 +385,7 @@ func (a *acceptance) write(t *tx) error {
 	if err := insertMessages(t, a.projectID, messages); err != nil {
 		return err
 	}
+	t.give(a.projectID, to)
 	insertEvents(t, a.projectID, events)
 	insertDeliveries(t, a.projectID, column(deliveries, func(e *entering) newDelivery {
 		d := newDelivery{e.out.Job, e.event, e.binding, false, micros(e.At)}
@@ -368,8 +408,9 @@ func (e *entering) newMessage() phone.Message {
 	return m
 }
 
-// bind completes the event, and decides what is done with it.
-func (e *entering) bind(room store.Room) {
+// bind completes the event, and decides what is done with it: what the run itself
+// owns may go into its memory.
+func (e *entering) bind(room store.Room, run int64) {
 	agentID, c := e.route.agentID, e.conversation
 	*e.out = phone.Accepted{EventID: e.ID, AgentID: agentID, MessageID: e.MessageID, ConversationID: c.id}
 	e.event = phone.Event{
@@ -383,7 +424,7 @@ func (e *entering) bind(room store.Room) {
 	e.binding = e.route.binding
 	job := &phone.Job{
 		DeliveryID: phone.DeliveryID(e.ID), ProjectID: e.ProjectID, AgentID: agentID, ConversationID: c.id, MessageID: e.MessageID,
-		EventType: e.Type, Channel: e.Channel, Round: 1, CreatedAt: e.At,
+		EventType: e.Type, Channel: e.Channel, Round: 1, CreatedAt: e.At, Run: c.owner,
 	}
 	if w := e.binding.Webhook; w != nil {
 		e.out.DeliveryID, e.out.WebhookID, job.WebhookID = job.DeliveryID, w.ID, w.ID
@@ -396,7 +437,7 @@ func (e *entering) bind(room store.Room) {
 	if e.Type != phone.EventCallEnded {
 		e.history = int(min(int64(e.binding.Webhook.ContextLimit), e.before))
 	}
-	job.Handed = room.Reserve(job.WebhookID)
+	job.Handed = job.Run == run && room.Reserve(job.WebhookID)
 }
 
 // remember keeps the answers for repeats of their idempotency keys.
@@ -528,7 +569,7 @@ func insertDeliveries(t *tx, projectID string, all []newDelivery) {
 			return value(d)
 		})
 	}
-	run := func(newDelivery) int64 { return t.run }
+	owner := func(d newDelivery) int64 { return d.job.Run }
 	waits := func(d newDelivery) bool { return d.binding.Status == phone.Pending }
 	exec(t, "insertDeliveries", projectID,
 		column(all, func(d newDelivery) string { return d.job.DeliveryID }),
@@ -543,8 +584,8 @@ func insertDeliveries(t *tx, projectID string, all []newDelivery) {
 		column(all, func(d newDelivery) int64 { return d.event.HistoryBefore }),
 		column(all, func(d newDelivery) string { return string(d.binding.Status) }),
 		column(all, func(d newDelivery) int { return d.job.RoundAttempts }),
-		ifSet(waits, run),
-		ifSet(func(d newDelivery) bool { return d.job.Handed }, run),
+		ifSet(waits, owner),
+		ifSet(func(d newDelivery) bool { return d.job.Handed }, owner),
 		ifSet(waits, func(d newDelivery) int64 { return d.next }),
 		column(all, func(d newDelivery) string { return d.binding.Error }),
 		column(all, func(d newDelivery) bool { return d.test }),

@@ -62,7 +62,7 @@ const (
 // nodeSlots is over how many slots of each kind runs are spread.
 const nodeSlots = 64
 
-func (s *Store) slot(kind int64) int64 { return s.run%nodeSlots*slotKinds + kind }
+func (s *Store) slot(kind int64) int64 { return s.run.Load()%nodeSlots*slotKinds + kind }
 
 // flush keeps the statements back that write what was counted.
 func (c counter) flush(t *tx, slot int64) {

@@ -43,7 +43,7 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 			rows = free
 		}
 		for i := range rows {
-			rows[i].Handed = true
+			rows[i].Handed, rows[i].Run = true, t.run
 			b.Jobs = append(b.Jobs, &rows[i].Job)
 		}
 		if len(rows) > 0 {
@@ -172,6 +172,7 @@ func history(t *tx, e phone.Event, limit int) (out []phone.Message, err error) {
 // and out of the lanes' sight for as long as that attempt can take.
 func (s *Store) CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error {
 	return s.write(ctx, func(t *tx) error {
+		j.Run = t.run
 		insertDeliveries(t, j.ProjectID, []newDelivery{{j, e, phone.Binding{Webhook: &w, Status: phone.Pending}, true, micros(notBefore)}})
 		return nil
 	})

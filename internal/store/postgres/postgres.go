@@ -23,8 +23,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +48,9 @@ const (
 type Store struct {
 	pool *pgxpool.Pool
 	// run is this start's number: what this process owns is marked with it.
-	run    int64
+	run    atomic.Int64
+	joined bool // Join has been called
+	looks  atomic.Int64
 	keys   keyCache
 	tails  tailCache
 	doubts doubts
@@ -61,6 +61,7 @@ type Store struct {
 	lookedAhead atomic.Int64 // when partitions were last made, in Unix seconds
 	// projects remembers which project a webhook is of: that never changes.
 	projects sync.Map
+	notifier notifier
 }
 
 // Open connects to the database that a postgres:// URL names, brings its schema up
@@ -97,17 +98,10 @@ func (s *Store) start(ctx context.Context, schema string) error {
 	if err := s.lookAhead(ctx, time.Now()); err != nil {
 		return err
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		name = "unknown"
+	if err := s.newRun(ctx, processName(), leaseFor); err != nil {
+		return err
 	}
-	return s.write(ctx, func(t *tx) error {
-		_, err := one(t, "nextRun", func(r *row) { s.run = r.int64() }, fmt.Sprint(name, ":", os.Getpid()), micros(time.Now()), leaseFor.Microseconds())
-		if err != nil {
-			return err
-		}
-		return exec(t, "takeBack", s.run, micros(time.Now()))
-	})
+	return s.adoptAtOpen(ctx)
 }
 
 // Close ends the run and closes the connections. What the run still owned is
@@ -116,7 +110,7 @@ func (s *Store) Close() (err error) {
 	s.once.Do(func() {
 		close(s.closing)
 		s.background.Wait()
-		err = s.write(context.Background(), func(t *tx) error { return exec(t, "endRun", s.run) })
+		err = s.write(context.Background(), func(t *tx) error { return exec(t, "endRun", t.run) })
 		s.pool.Close()
 	})
 	return err

@@ -62,7 +62,12 @@ type recording struct {
 	out *store.Recorded
 }
 
-func (r recording) id() string  { return r.Job.DeliveryID }
+func (r recording) id() string { return r.Job.DeliveryID }
+
+// of says whether an attempt was made by a run. What an earlier run of this process
+// sent is logged and nothing more: the delivery has become another's.
+func (r recording) of(run int64) bool { return r.Job.Run == run || r.Job.Run == 0 }
+
 func (r recording) sent() int64 { return micros(r.Attempt.SentAt) }
 
 // firstOfEach takes the first result of each delivery.
@@ -100,13 +105,13 @@ func record(t *tx, all []recording) error {
 		takes func(recording) bool
 		send  func(projectID string, rs []recording)
 	}{
-		{func(recording) bool { return true }, func(projectID string, rs []recording) {
+		{func(r recording) bool { return r.of(t.run) }, func(projectID string, rs []recording) {
 			later(t, "recordResults", applied(phone.Pending), projectID, column(rs, recording.id),
 				column(rs, func(r recording) int { return r.Job.Round }), column(rs, func(r recording) string { return string(r.Status) }),
 				column(rs, recording.sent), column(rs, func(r recording) int64 { return micros(r.NextAttemptAt) }),
 				column(rs, func(r recording) []byte { return r.Body }), column(rs, func(r recording) bool { return r.Probe }), t.run)
 		}},
-		{func(r recording) bool { return r.Status == phone.Success }, func(projectID string, rs []recording) {
+		{func(r recording) bool { return r.Status == phone.Success && r.of(t.run) }, func(projectID string, rs []recording) {
 			later(t, "recordLateSuccesses", applied(phone.Failed), projectID, column(rs, recording.id),
 				column(rs, func(r recording) int { return r.Job.Round }), column(rs, recording.sent))
 		}},

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -19,9 +21,10 @@ func (s *Store) Retry(ctx context.Context, projectID, id string, now time.Time, 
 		if err := orNotFound(len(rows) == 1, err, "delivery", id); err != nil {
 			return err
 		}
-		j, err = r.retry(rows[0])
-		r.replay()
-		return err
+		if j, err = r.retry(rows[0]); err != nil {
+			return err
+		}
+		return r.replay()
 	})
 	return j, err
 }
@@ -88,8 +91,7 @@ func (s *Store) retrySlice(ctx context.Context, f store.DeliveryFilter, ids []st
 				done = append(done, j)
 			}
 		}
-		r.replay()
-		return nil
+		return r.replay()
 	})
 	return done, err
 }
@@ -122,7 +124,13 @@ func (r *retrying) retry(j jobRow) (phone.Job, error) {
 		return j.Job, phone.Errorf(phone.Conflict, "a turn of a call is asked once, while the caller waits: it cannot be sent again")
 	}
 	if j.status == phone.Pending {
-		return j.Job, exec(r.tx, "hurry", j.ProjectID, j.DeliveryID, micros(r.now))
+		later(r.tx, "hurry", func(row *row) error {
+			if owner := row.int64(); owner != r.run {
+				r.give(j.ProjectID, map[given]bool{{owner, j.WebhookID}: true})
+			}
+			return nil
+		}, j.ProjectID, j.DeliveryID, micros(r.now))
+		return j.Job, r.flush()
 	}
 	b, known := r.bindings[j.AgentID]
 	if !known {
@@ -149,14 +157,63 @@ func (r *retrying) retry(j jobRow) (phone.Job, error) {
 	return j.Job, nil
 }
 
-// replay writes the new rounds. This run is their owner: it was asked.
-func (r *retrying) replay() {
+// replay writes the new rounds. This run is their owner, since it was asked, but
+// where another owns something that is pending of the conversation.
+func (r *retrying) replay() error {
 	if len(r.replays) == 0 {
-		return
+		return nil
+	}
+	owners, err := r.owners()
+	if err != nil {
+		return err
+	}
+	to := map[given]bool{}
+	owner := func(p replaying) int64 {
+		if o, ok := owners[p.ConversationID]; ok && o != r.run {
+			to[given{o, p.WebhookID}] = true
+			return o
+		}
+		return r.run
 	}
 	exec(r.tx, "replay", r.projectID, column(r.replays, func(p replaying) string { return p.DeliveryID }),
 		column(r.replays, func(p replaying) string { return p.WebhookID }),
 		column(r.replays, func(p replaying) int { return p.binding.Webhook.ContextLimit }),
 		column(r.replays, func(p replaying) int { return p.RoundAttempts }),
-		column(r.replays, func(p replaying) bool { return isStrict(p.binding) }), micros(r.now), r.run)
+		column(r.replays, func(p replaying) bool { return isStrict(p.binding) }), micros(r.now), column(r.replays, owner))
+	r.give(r.projectID, to)
+	return nil
+}
+
+// owners locks the conversations of what is replayed, and returns which runs own
+// what is pending of them. Those of which nothing is are this run's from now on.
+func (r *retrying) owners() (map[string]int64, error) {
+	ids := map[string]bool{}
+	for _, p := range r.replays {
+		if p.ConversationID != "" {
+			ids[p.ConversationID] = true
+		}
+	}
+	owners := map[string]int64{}
+	sorted := slices.Sorted(maps.Keys(ids))
+	later(r.tx, "conversationOwners", func(row *row) error { owners[row.text()] = row.int64(); return nil }, r.projectID, sorted)
+	taken := map[string]bool{}
+	later(r.tx, "pendingOwners", func(row *row) error {
+		id := row.text()
+		owners[id], taken[id] = row.int64(), true
+		return nil
+	}, r.projectID, sorted)
+	if err := r.flush(); err != nil {
+		return nil, err
+	}
+	var free []string
+	for _, id := range sorted {
+		if owners[id] != r.run && !taken[id] {
+			owners[id] = r.run
+			free = append(free, id)
+		}
+	}
+	if len(free) > 0 {
+		exec(r.tx, "ownConversations", r.projectID, free, r.run)
+	}
+	return owners, nil
 }

@@ -19,6 +19,8 @@ type conversation struct {
 	id     string
 	state  []byte
 	before int64 // messages before the batch
+	owner  int64 // the run that owns what is pending of it
+	taken  bool  // another run owns something
 
 	// tail is its last messages, oldest first, without a gap: first those before the
 	// batch, then the batch's own.

@@ -21,6 +21,7 @@ type tx struct {
 	cancel context.CancelFunc
 	conn   *pgxpool.Conn
 	run    int64
+	pokes  map[int64]bool // runs that are told to look, once it is committed
 	counts counter
 	batch  pgx.Batch
 	reads  []func(*row) error // of the batch's statements; nil for those without rows
@@ -56,6 +57,9 @@ func (s *Store) writeIn(ctx context.Context, slot int64, do func(*tx) error) err
 			err = t.commit(s.slot(slot))
 		}
 		t.end(err)
+		if err == nil && len(t.pokes) > 0 {
+			s.notify(t.pokes)
+		}
 		switch {
 		case err == nil || phone.CodeOf(err) != "":
 			return err
@@ -120,7 +124,7 @@ func (s *Store) begin(ctx context.Context, begin string) (*tx, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	t := &tx{conn: conn, run: s.run, counts: counter{}}
+	t := &tx{conn: conn, run: s.run.Load(), counts: counter{}}
 	t.ctx, t.cancel = context.WithTimeout(context.WithoutCancel(ctx), txLimit)
 	if begin != "" {
 		exec(t, begin)

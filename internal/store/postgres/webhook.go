@@ -80,6 +80,7 @@ func (s *Store) SetWebhook(ctx context.Context, set phone.Webhook) (w phone.Webh
 }
 
 func setWebhook(t *tx, w, old *phone.Webhook) error {
+	t.poke(everybody)
 	w.Status, w.Revision = phone.WebhookActive, 1
 	if old == nil {
 		w.PreviousUntil = time.Time{}
@@ -132,6 +133,7 @@ func (s *Store) SetWebhookStatus(ctx context.Context, projectID, agentID string,
 		if status == phone.WebhookDisabled {
 			return disableWebhook(ctx, t, w, w.URL)
 		}
+		t.poke(everybody)
 		if err := exec(t, "setWebhookStatus", projectID, w.ID, string(status)); err != nil {
 			return err
 		}
@@ -177,6 +179,7 @@ func (s *Store) DisableFailing(ctx context.Context, id string, since time.Time) 
 // disableWebhook stops a webhook. Settle ends what is pending of it. The caller has
 // locked the project.
 func disableWebhook(ctx context.Context, t *tx, w phone.Webhook, detail string) error {
+	t.poke(everybody)
 	exec(t, "setWebhookStatus", w.ProjectID, w.ID, string(phone.WebhookDisabled))
 	t.unsettle(w, 0)
 	return t.note(ctx, w.ProjectID, phone.WebhookDisabledBy, w.ID, detail)
@@ -215,18 +218,24 @@ func deleteWebhook(ctx context.Context, t *tx, w phone.Webhook, at time.Time, in
 	if w.Listener {
 		action, detail = phone.ListenerRemoved, "for agent "+w.AgentID
 	}
+	t.poke(everybody)
 	if err := t.note(ctx, w.ProjectID, action, w.ID, detail); err != nil || len(inFlight) == 0 {
 		return err
 	}
-	flying, err := readPending(t, "pendingAmong", w.ProjectID, w.ID, inFlight)
+	return settleInFlight(t, w.ProjectID, w.ID, inFlight)
+}
+
+// settleInFlight ends deliveries of a webhook that is gone whose attempts are under way.
+func settleInFlight(t *tx, projectID, webhookID string, inFlight []string) error {
+	flying, err := readPending(t, "pendingAmong", projectID, webhookID, inFlight, t.run)
 	if err != nil {
 		return err
 	}
-	exec(t, "mayBeSent", w.ProjectID, column(flying, func(p pending) string { return p.id }))
+	exec(t, "mayBeSent", projectID, column(flying, func(p pending) string { return p.id }))
 	for i := range flying {
 		flying[i].binding = phone.AfterWebhookDeleted(true, nil, nil, nil)
 	}
-	return settleThese(t, w.ProjectID, w.ID, flying)
+	return settleThese(t, projectID, webhookID, flying)
 }
 
 // candidates are the rows the routing rule looks at; nil where there is none, or

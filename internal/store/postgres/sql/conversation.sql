@@ -3,8 +3,8 @@
 -- transactions wait for each other; each stays locked until the commit, which puts
 -- a conversation's events in order, whichever node takes them in.
 INSERT INTO conversations (project_id, id, agent_id, number_id, phone_number, participant,
-  message_count, last_at, last_preview, created_at)
-SELECT $1, c.id, c.agent_id, c.number_id, c.phone_number, c.participant, c.adds, c.last_at, c.preview, c.at
+  message_count, last_at, last_preview, created_at, owner)
+SELECT $1, c.id, c.agent_id, c.number_id, c.phone_number, c.participant, c.adds, c.last_at, c.preview, c.at, $11
 FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bigint[])
   AS c (id, agent_id, number_id, phone_number, participant, adds, last_at, preview, at)
 ON CONFLICT (project_id, number_id, participant) DO UPDATE SET
@@ -12,7 +12,7 @@ ON CONFLICT (project_id, number_id, participant) DO UPDATE SET
   message_count = conversations.message_count + excluded.message_count,
   last_at = CASE WHEN excluded.message_count > 0 THEN greatest(conversations.last_at, excluded.last_at) ELSE conversations.last_at END,
   last_preview = CASE WHEN excluded.message_count > 0 THEN excluded.last_preview ELSE conversations.last_preview END
-RETURNING number_id, participant, id, metadata, message_count
+RETURNING number_id, participant, id, metadata, message_count, owner
 
 -- name: conversation
 -- served by the primary key

@@ -71,7 +71,7 @@ UPDATE deliveries SET handed = -1 WHERE project_id = $1 AND id = ANY($2::text[])
 
 -- name: ownedElsewhere
 -- served by deliveries_owned: whether another run owns a pending delivery of a webhook
-SELECT true FROM deliveries WHERE owner IN (SELECT run FROM nodes WHERE run <> $3) AND project_id = $1 AND webhook_id = $2
+SELECT true FROM deliveries WHERE owner IN (SELECT run FROM nodes WHERE run <> $3 AND ended_at IS NULL) AND project_id = $1 AND webhook_id = $2
   AND status = 'pending' LIMIT 1
 
 -- name: nextDue
@@ -143,7 +143,7 @@ WHERE project_id = $1 AND webhook_id = $2 AND owner = $4 AND next_attempt_at > 0
 -- name: pendingAmong
 -- served by the primary key
 SELECT id, agent_id, event_type, created_at, attempts, handed FROM deliveries
-WHERE project_id = $1 AND webhook_id = $2 AND id = ANY($3::text[]) AND status || '' = 'pending' ORDER BY id FOR UPDATE
+WHERE project_id = $1 AND webhook_id = $2 AND id = ANY($3::text[]) AND owner = $4 AND status || '' = 'pending' ORDER BY id FOR UPDATE
 
 -- name: settle
 -- served by the primary key: ends pending deliveries, or binds them anew
@@ -156,13 +156,15 @@ WHERE d.project_id = $1 AND d.id = p.id
 -- name: hurry
 -- one that is held is on its way already
 UPDATE deliveries SET next_attempt_at = $3 WHERE project_id = $1 AND id = $2 AND status = 'pending' AND next_attempt_at > 0
+RETURNING owner
 
 -- name: replay
 -- served by the primary key: the limit of history stays where an attempt was made, or may have been, since its
 -- bytes must not change
 UPDATE deliveries d SET status = 'pending', webhook_id = p.webhook_id,
   context_limit = CASE WHEN d.attempts > 0 OR d.handed <> 0 THEN d.context_limit ELSE p.context_limit END,
-  round = d.round + 1, round_attempts = p.round_attempts, owner = $8,
+  round = d.round + 1, round_attempts = p.round_attempts, owner = p.owner,
   handed = CASE WHEN d.attempts = 0 AND d.handed <> 0 THEN -1 ELSE 0 END, next_attempt_at = $7, ended = '', strict = p.strict
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::boolean[]) AS p (id, webhook_id, context_limit, round_attempts, strict)
+FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::boolean[], $8::bigint[])
+  AS p (id, webhook_id, context_limit, round_attempts, strict, owner)
 WHERE d.project_id = $1 AND d.id = p.id

@@ -7,7 +7,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 -- what was pending when it was disabled, and is not settled yet, is sent to it as it is now
 UPDATE webhooks SET url = $3, secret = $4, status = $5, context_limit = $6, timeout_s = $7, revision = $8,
   ordering = $9, rate_limit = $10, failing_since = 0, previous_secret = $11, previous_until = $12,
-  settling = false
+  settling = false, changed_at = clock_timestamp()
 WHERE project_id = $1 AND id = $2
 
 -- name: webhook
@@ -44,11 +44,11 @@ SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, 
 FROM webhooks WHERE deleted_at = 0 AND status = 'active'
 
 -- name: setWebhookStatus
-UPDATE webhooks SET status = $3, failing_since = 0, settling = false, revision = revision + 1
+UPDATE webhooks SET status = $3, failing_since = 0, revision = revision + 1, settling = false, changed_at = clock_timestamp()
 WHERE project_id = $1 AND id = $2 AND deleted_at = 0
 
 -- name: deleteWebhook
-UPDATE webhooks SET deleted_at = $3, secret = '', previous_secret = '' WHERE project_id = $1 AND id = $2
+UPDATE webhooks SET deleted_at = $3, secret = '', previous_secret = '', revision = revision + 1, changed_at = clock_timestamp() WHERE project_id = $1 AND id = $2
 
 -- name: webhookURL
 SELECT url FROM webhooks WHERE project_id = $1 AND id = $2
@@ -60,8 +60,8 @@ UPDATE webhooks SET failing_since = $3 WHERE project_id = $1 AND id = $2 AND del
 UPDATE webhooks SET settling = $3 WHERE project_id = $1 AND id = $2
 
 -- name: settling
--- of a webhook that is being settled: whether it is gone
-SELECT deleted_at > 0 FROM webhooks WHERE project_id = $1 AND id = $2 AND settling
+-- of a webhook that is to be settled: whether it is gone
+SELECT deleted_at > 0 FROM webhooks WHERE project_id = $1 AND id = $2 AND (deleted_at > 0 OR status = 'disabled' OR settling)
 
 -- name: allSettling
 -- served by webhooks_settling
@@ -71,5 +71,5 @@ SELECT id, project_id FROM webhooks WHERE settling
 SELECT id, secret, previous_secret FROM webhooks WHERE deleted_at = 0
 
 -- name: replaceSecrets
-UPDATE webhooks SET secret = $5, previous_secret = $6, revision = revision + 1
+UPDATE webhooks SET secret = $5, previous_secret = $6, revision = revision + 1, changed_at = clock_timestamp()
 WHERE project_id = $1 AND id = $2 AND secret = $3 AND previous_secret = $4 AND deleted_at = 0
