@@ -5,7 +5,7 @@ SEED = 0
 # empty is SQLite, postgres a throwaway PostgreSQL
 DATABASE =
 
-.PHONY: build test lint ci bench sdk fuzz torture
+.PHONY: build test lint ci bench sdk fuzz torture nodes
 
 build:          ## the binary, ./switchhook
 	go build -o switchhook ./cmd/switchhook
@@ -27,6 +27,9 @@ fuzz:           ## every fuzz target for ten minutes
 
 torture:        ## kill, stop and break everything around a server for DURATION; SEED replays the faults
 	go test -count=1 -v -timeout=0 ./test/torture -duration=$(DURATION) -seed=$(SEED) -database=$(DATABASE)
+
+nodes:          ## three nodes, one killed every 5 s, PostgreSQL restarted twice: 50,000 events
+	SWITCHHOOK_NODES_EVENTS=50000 go test -count=1 -timeout 30m -run TestThreeNodes -v ./test/nodes | grep -v level=
 
 bench:          ## everything in docs/benchmarks.md, measured anew (ten minutes)
 	go run ./bench --out docs/benchmarks.md

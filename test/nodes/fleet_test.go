@@ -1,0 +1,256 @@
+// Package nodes tests many nodes on one PostgreSQL, from outside: real processes,
+// killed, stopped and started again, on a cluster of their own, under load.
+package nodes
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait: long, since what is slow is not wrong.
+const patience = 3 * time.Minute
+
+const (
+	apiKey    = "a-key-for-the-tests-only"
+	secretKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+)
+
+var built atomic.Bool
+
+// build makes the program once for all tests.
+var build = sync.OnceValues(func() (string, error) {
+	built.Store(true)
+	dir, err := os.MkdirTemp("", "switchhook-nodes-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "switchhook")
+	if out, err := exec.Command("go", "build", "-o", bin, "../../cmd/switchhook").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return bin, nil
+})
+
+// TestMain removes the program after the tests.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.Load() {
+		if bin, err := build(); err == nil {
+			_ = os.RemoveAll(filepath.Dir(bin))
+		}
+	}
+	os.Exit(code)
+}
+
+// fleet is several nodes on one database.
+type fleet struct {
+	t        *testing.T
+	database string
+	nodes    []*node
+
+	mu sync.Mutex
+	// deaths are when nodes were killed, and declared dead while they lived: what they
+	// had in flight then may be sent once more.
+	deaths           []time.Time
+	killed, outlived int
+}
+
+// node is one of them: another process after each start.
+type node struct {
+	name string
+	cmd  *exec.Cmd
+	url  atomic.Pointer[string] // nil while it is down
+	done chan struct{}
+}
+
+// newFleet starts nodes, the first of them alone.
+func newFleet(t *testing.T, database string, count int) *fleet {
+	t.Helper()
+	f := &fleet{t: t, database: database}
+	for i := range count {
+		n := &node{name: fmt.Sprint("node", i)}
+		f.nodes = append(f.nodes, n)
+		t.Cleanup(func() { n.end(syscall.SIGKILL) })
+		f.start(n)
+	}
+	return f
+}
+
+// start starts a node and waits until it answers.
+func (f *fleet) start(n *node) {
+	f.t.Helper()
+	bin, err := build()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		cmd := exec.Command(bin, "serve", "--dev", "--listen=127.0.0.1:0", "--database="+f.database, "--api-key="+apiKey,
+			"--lease=3s", "--node-name="+n.name, "--retry-schedule=200ms,200ms,1s,1s,1s")
+		cmd.Env = append(os.Environ(), "SWITCHHOOK_SECRET_KEY="+secretKey)
+		cmd.Stderr = logWriter{f}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			f.t.Fatal(err)
+		}
+		n.cmd, n.done = cmd, make(chan struct{})
+		lines := bufio.NewScanner(out)
+		for n.url.Load() == nil && lines.Scan() {
+			if _, rest, ok := strings.Cut(lines.Text(), "answers at "); ok {
+				url, _, _ := strings.Cut(rest, " ")
+				n.url.Store(&url)
+			}
+		}
+		go func() {
+			_, _ = io.Copy(io.Discard, out)
+			_ = cmd.Wait()
+			close(n.done)
+		}()
+		if n.url.Load() != nil {
+			return
+		}
+		<-n.done // the database may be away
+		if time.Now().After(deadline) {
+			f.t.Errorf("%s does not start", n.name)
+			return
+		}
+	}
+}
+
+// end ends a node's process and waits for it.
+func (n *node) end(sig syscall.Signal) {
+	n.url.Store(nil)
+	if n.cmd == nil || n.cmd.Process == nil {
+		return
+	}
+	_ = n.cmd.Process.Signal(sig)
+	<-n.done
+}
+
+// kill kills a node, and starts it again.
+func (f *fleet) kill(n *node) {
+	f.mu.Lock()
+	f.killed++
+	f.deaths = append(f.deaths, time.Now())
+	f.mu.Unlock()
+	n.end(syscall.SIGKILL)
+	f.start(n)
+}
+
+// logWriter passes a node's log on to the test's, and reads one thing in it.
+type logWriter struct{ *fleet }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("was declared dead")) {
+		w.mu.Lock()
+		w.outlived++
+		w.deaths = append(w.deaths, time.Now())
+		w.mu.Unlock()
+	}
+	return w.t.Output().Write(b)
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}
+
+// errDown says that no node could be asked.
+var errDown = errors.New("no node is up")
+
+// call asks a node for something, any of them where n is nil.
+func (f *fleet) call(n *node, method, path, idempotency string, body, into any) error {
+	if n == nil {
+		n = f.nodes[rand.IntN(len(f.nodes))]
+	}
+	url := n.url.Load()
+	if url == nil {
+		return errDown
+	}
+	var in io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		in = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequest(method, *url+path, in)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+apiKey)
+	req.Header.Set("Content-Type", "application/json")
+	if idempotency != "" {
+		req.Header.Set("Idempotency-Key", idempotency)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	out, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return &refusal{resp.StatusCode, string(out)}
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(out, into)
+}
+
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string { return fmt.Sprint(r.status, " ", r.text) }
+
+// must asks again and again, any node, until one answers; a refusal that is no 5xx
+// is an answer.
+func (f *fleet) must(method, path, idempotency string, body, into any) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := f.call(nil, method, path, idempotency, body, into)
+		if r, ok := errors.AsType[*refusal](err); err == nil || ok && r.status < 500 && r.status != http.StatusTooManyRequests {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s %s: no answer within %s: %w", method, path, patience, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+type object map[string]any
+
+// agent makes an agent with a number.
+func (f *fleet) agent(number string) string {
+	f.t.Helper()
+	var a struct{ ID string }
+	if err := f.must("POST", "/v1/agents", "", object{"name": "agent of " + number}, &a); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.must("POST", "/v1/numbers", "", object{"phoneNumber": number, "agentId": a.ID}, nil); err != nil {
+		f.t.Fatal(err)
+	}
+	return a.ID
+}
