@@ -90,6 +90,7 @@ type handlers struct {
 	board  *switchboard.Switchboard
 	logger *slog.Logger
 	rates  Rates
+	bodies bodies
 }
 
 // New returns the API as a handler.

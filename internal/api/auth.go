@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/switchboard"
 )
@@ -57,6 +58,13 @@ func (h *handlers) authenticate(a huma.API) func(huma.Context, func(huma.Context
 			h.refuse(a, ctx, err)
 			return
 		}
+		r, _ := humago.Unwrap(ctx)
+		leave, err := h.bodies.enter(r.ContentLength)
+		if err != nil {
+			h.refuse(a, ctx, err)
+			return
+		}
+		defer leave()
 		actor := phone.WithActor(ctx.Context(), phone.Actor{KeyID: k.ID, KeyName: k.Name, Address: addressOf(ctx.RemoteAddr())})
 		ctx = huma.WithContext(ctx, actor)
 		next(huma.WithValue(huma.WithValue(ctx, keyInContext{}, k), handlersInContext{}, h))

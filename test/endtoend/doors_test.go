@@ -152,6 +152,10 @@ func TestNothingSecretLeaves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// The lock is empty; everything else is its owner's alone.
+		if info, err := f.Info(); err != nil || info.Mode().Perm()&0o077 != 0 && len(b) > 0 {
+			t.Errorf("%s is %s: %v", f.Name(), info.Mode(), err)
+		}
 		for name, secret := range secrets {
 			if bytes.Contains(b, []byte(secret)) || bytes.Contains(b, []byte(secret[7:])) {
 				t.Errorf("%s is in %s", name, f.Name())

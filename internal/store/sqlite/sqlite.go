@@ -120,6 +120,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 }
 
 func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, error) {
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenWAL)
 	if err != nil {
 		return nil, err
