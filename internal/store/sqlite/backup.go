@@ -61,6 +61,10 @@ func vacuumInto(ctx context.Context, path, to string) error {
 	if err := isOurs(conn); err != nil {
 		return err
 	}
+	// SQLite fills an empty file as it is.
+	if err := makePrivate(to); err != nil {
+		return err
+	}
 	return sqlitex.ExecuteTransient(conn, "VACUUM INTO ?", &sqlitex.ExecOptions{Args: []any{to}})
 }
 
