@@ -70,6 +70,15 @@ type Config struct {
 	Version string
 	// NewKey makes an API key: the key itself, and what is kept of it.
 	NewKey func() (secret string, k phone.Key)
+	// Rates bounds the requests of each key, those of its sessions too; nil, which
+	// alone is not required, bounds nothing.
+	Rates Rates
+}
+
+// Rates bounds the requests of each key.
+type Rates interface {
+	// Take takes one request, or answers how long to wait for the next.
+	Take(keyID string, now time.Time) (wait time.Duration)
 }
 
 //go:embed templates/*.html
@@ -167,7 +176,10 @@ func (d *Dashboard) on(pattern string, need phone.Scopes, serve func(*visit) err
 		actor := phone.Actor{KeyID: key.ID, KeyName: key.Name, Address: address(r)}
 		v := &visit{Request: r.WithContext(phone.WithActor(r.Context(), actor)), w: w, key: key, now: time.Now()}
 		err = nil
-		if !v.may(need) {
+		if d.cfg.Rates != nil && d.cfg.Rates.Take(key.ID, v.now) > 0 {
+			err = phone.Errorf(phone.TooMany, "your key makes more requests than it may: wait a second")
+			w.Header().Set("Retry-After", "1")
+		} else if !v.may(need) {
 			err = phone.Errorf(phone.Forbidden, "your key has the scope %s, and this needs %s: sign in with another key", orNone(key.Scopes.String()), need)
 		}
 		if err == nil {

@@ -215,9 +215,10 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.listeners = listeners
 	s.prune(ctx, cfg.Retention)
 	base, stopStreams := context.WithCancelCause(context.WithoutCancel(ctx))
-	s.pages = dashboard.New(dashboard.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, NewKey: api.NewKey})
+	rates := gate.NewRates(cfg.RatePerKey)
+	s.pages = dashboard.New(dashboard.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, NewKey: api.NewKey, Rates: rates})
 	s.http = &http.Server{
-		Handler:           gate.Handler(cfg.TrustedProxies, s.pages.Over(api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: gate.NewRates(cfg.RatePerKey), Listeners: listeners}))),
+		Handler:           gate.Handler(cfg.TrustedProxies, s.pages.Over(api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: rates, Listeners: listeners}))),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },

@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
@@ -213,6 +214,37 @@ func TestAKeyThatAsksTooOftenIsToldWhenToComeBack(t *testing.T) {
 		return
 	}
 	t.Error("200 requests of one key, and none was too many")
+}
+
+// TestASessionOfTheDashboardCountsUnderItsKey: whoever signs in gets no second
+// allowance.
+func TestASessionOfTheDashboardCountsUnderItsKey(t *testing.T) {
+	w := newWorldWith(t, func(c *server.Config) { c.RatePerKey = 1 })
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	resp, err := browser.PostForm(w.url+"/login", url.Values{"key": {w.key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	for range 200 {
+		resp, err := browser.Get(w.url + "/agents")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		switch {
+		case resp.StatusCode == http.StatusTooManyRequests && resp.Header.Get("Retry-After") != "":
+			return
+		case resp.StatusCode != http.StatusOK || resp.Request.URL.Path != "/agents":
+			t.Fatalf("%s: %d %.300s", resp.Request.URL, resp.StatusCode, out)
+		}
+	}
+	t.Error("200 pages of one key, and none was too many")
 }
 
 func TestLimitsOfARequest(t *testing.T) {
