@@ -163,7 +163,12 @@ func (s *Switchboard) Ask(ctx context.Context, sub Submission, hear Listener) (T
 		// Its answer comes before this question in the history.
 		<-before.ended
 	}
+	e.Traceparent = sub.Traceparent
+	began := time.Now()
 	a := s.cfg.Store.AcceptTurn(ctx, e)
+	if s.cfg.Written != nil {
+		s.cfg.Written([]*phone.NewEvent{e}, []phone.Accepted{a}, began, time.Now())
+	}
 	switch {
 	case a.Err != nil:
 		return Turn{}, a.Err

@@ -396,6 +396,39 @@ func TestListenerWhoseKeyIsRevoked(t *testing.T) {
 	}
 }
 
+// A turn of a call goes over the connection too, and its answer comes back line by
+// line: the second is written only when the caller has heard the first.
+func TestTurnOverAListener(t *testing.T) {
+	w := newWorld(t, deliver.DefaultSchedule)
+	agent := w.agent(avasNumber)
+	local := newReceiver(t)
+	secret := webhook.NewSecret()
+	l := w.listen(w.url, agent, local.URL, secret)
+	ready := wait(t, l.ready, "listening")
+	heard := make(chan struct{})
+	local.respond(func(rw http.ResponseWriter, _ request) {
+		speak(rw, `{"text":"One moment.","interim":true}`)
+		<-heard
+		speak(rw, `{"text":"It is on its way."}`)
+	})
+	resp := w.turn(t.Context(), turnBody("call_1", "Where is my order?"), "Accept", acceptStream)
+	answer := bufio.NewReader(resp.Body)
+	first, err := answer.ReadString('\n')
+	close(heard)
+	rest, _ := io.ReadAll(answer)
+	if err != nil || !strings.Contains(first, "One moment.") || !strings.Contains(string(rest), "It is on its way.") {
+		t.Errorf("heard %q, then %q (%v)", first, rest, err)
+	}
+	got := local.requests()
+	if len(got) != 1 {
+		t.Fatal(len(got))
+	}
+	verify(t, secret, got[0])
+	if d := w.untilStatus(got[0].delivery, "success"); d.WebhookID != ready.WebhookID || d.AttemptCount != 1 {
+		t.Errorf("%+v", d)
+	}
+}
+
 // The program: a line for each delivery, r for the last one again, Ctrl-C to end.
 func TestListenCommand(t *testing.T) {
 	bin, err := build()
