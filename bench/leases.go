@@ -49,7 +49,6 @@ type simNode struct {
 	awake  time.Duration // until when it sleeps
 	reach  time.Duration // until when it cannot reach the database
 	row    *simRow
-	flight int // what was in flight when it fell asleep, or lost touch
 }
 
 // simRow is a run in the database.
