@@ -42,13 +42,13 @@ const (
 )
 
 type simNode struct {
-	state  lease.State
-	clock  lease.Clock
-	rate   float64 // of its clock
-	up     bool
-	awake  time.Duration // until when it sleeps
-	reach  time.Duration // until when it cannot reach the database
-	row    *simRow
+	state lease.State
+	clock lease.Clock
+	rate  float64 // of its clock
+	up    bool
+	awake time.Duration // until when it sleeps
+	reach time.Duration // until when it cannot reach the database
+	row   *simRow
 }
 
 // simRow is a run in the database.

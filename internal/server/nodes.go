@@ -86,5 +86,4 @@ func (s *Server) nodeMetrics(r prometheus.Registerer) {
 	}
 	gauge("switchhook_lease_seconds_left", "How long this node may go on sending without renewing its lease.", func() float64 { return max(0, s.node.Left().Seconds()) })
 	gauge("switchhook_deliveries_owned", "Pending deliveries that this node owns, counted every 10 s and up to 100,000.", func() float64 { return float64(s.node.Owned()) })
-	gauge("switchhook_deliveries_held", "Deliveries that this node has in memory.", func() float64 { return float64(s.dispatcher.Held()) })
 }
