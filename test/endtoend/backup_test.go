@@ -30,7 +30,7 @@ func TestARestoreLosesNothingOlderThanTheBackup(t *testing.T) {
 	dir := t.TempDir()
 	database, backup := filepath.Join(dir, "test.db"), filepath.Join(dir, "backup.db")
 	r := newReceiver(t)
-	p := start(t, database)
+	p := start(t, "sqlite:"+database)
 	w := &world{t: t, url: p.url, key: chosenKey}
 	w.agent(avasNumber)
 	w.set("", r.URL)
@@ -124,7 +124,7 @@ func TestARestoreLosesNothingOlderThanTheBackup(t *testing.T) {
 	if out, err := command(t, "restore", "--database=sqlite:"+database, aside[0]); err != nil || !strings.Contains(out, "start the server") {
 		t.Fatal(err, out)
 	}
-	w.url = start(t, database).url
+	w.url = start(t, "sqlite:"+database).url
 	if code, body := w.call("GET", "/v1/deliveries/"+accepted[after+10], nil); code != http.StatusOK {
 		t.Errorf("gone back, and what was there before is not: %d %s", code, body)
 	}
@@ -136,7 +136,7 @@ func TestBackupAndRestoreRefuseWhatIsNoDatabase(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte(strings.Repeat("this is no database. ", 500)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, database)
+	p := start(t, "sqlite:"+database)
 	for _, c := range []struct {
 		args []string
 		says string

@@ -349,7 +349,7 @@ func TestListenerThatDoesNotComeBack(t *testing.T) {
 // when it starts, and who listens begins anew.
 func TestListenerOverACrash(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "test.db")
-	server := start(t, database)
+	server := start(t, "sqlite:"+database)
 	w := &world{t: t, url: server.url, key: chosenKey}
 	agent := w.agent(avasNumber)
 	local := newReceiver(t)
@@ -361,7 +361,7 @@ func TestListenerOverACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = server.Wait()
-	server = start(t, database)
+	server = start(t, "sqlite:"+database)
 	w.url = server.url
 	var v *listenerView
 	if w.ok("GET", "/v1/agents/"+agent+"/listener", nil, &v); v != nil {

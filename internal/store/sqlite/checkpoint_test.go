@@ -41,7 +41,7 @@ func TestTheWALIsBegunAnewUnderLoad(t *testing.T) {
 	written := int64(0)
 	restarted := false
 	// The checkpointer's clock is SQLite's and the disk's: real time, with a long limit.
-	for i, deadline := 0, time.Now().Add(time.Minute); !restarted && time.Now().Before(deadline); i++ {
+	for i, deadline := 0, time.Now().Add(5*time.Minute); !restarted && time.Now().Before(deadline); i++ {
 		err := s.writeHot(ctx, func(t *tx) error {
 			return exec(t.Conn, "insertEvent", fmt.Sprint("evt_", i), "p", "a", "t", "c", "d", "", "", page, []byte(nil), 1, 1)
 		})
