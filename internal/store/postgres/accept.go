@@ -94,6 +94,8 @@ type acceptance struct {
 	conversations map[conversationKey]*conversation
 	// answers are those of idempotency keys seen before, by key.
 	answers map[string]answer
+	// calls are the numbers of the calls that turns are of, where they have begun.
+	calls map[string]string
 }
 
 // entering is one event on its way in.
@@ -184,6 +186,7 @@ func (a *acceptance) ask(t *tx) error {
 	if len(keys) > 0 {
 		later(t, "idempotent", func(r *row) error { a.answers[r.text()] = answer{r.text(), r.int64()}; return nil }, a.projectID, keys)
 	}
+	a.askCalls(t)
 	later(t, "routes", func(r *row) error {
 		k := pairs[r.int()-1]
 		to := a.routes[k]
@@ -266,7 +269,7 @@ func (a *acceptance) resolve(e *entering) error {
 	case !r.agentKnown:
 		return phone.Errorf(phone.NotFound, "%s is not attached to an agent: attach it with POST /v1/agents/{agent_id}/numbers", e.Number)
 	}
-	return nil
+	return a.ofItsCall(e)
 }
 
 // join adds an event to its conversation.
@@ -372,6 +375,9 @@ func (a *acceptance) write(t *tx) error {
 			messages = append(messages, e)
 		}
 		e.bind(a.room, t.run)
+		if err := e.call(t); err != nil {
+			return err
+		}
 		if j := e.out.Job; j != nil && j.Run != t.run && e.binding.Status == phone.Pending {
 			to[given{j.Run, j.WebhookID}] = true
 		}
@@ -430,6 +436,12 @@ func (e *entering) bind(room store.Room, run int64) {
 		e.out.DeliveryID, e.out.WebhookID, job.WebhookID = job.DeliveryID, w.ID, w.ID
 	}
 	e.out.Job = job
+	if e.IsTurn() {
+		// It is nobody's to send but of who asks.
+		job.Run = run
+		e.bindTurn(job)
+		return
+	}
 	if e.binding.Status != phone.Pending {
 		return
 	}
@@ -490,7 +502,7 @@ func (a *acceptance) carry() {
 		for _, m := range history {
 			size += len(m.Body)
 		}
-		if job.Handed && size <= maxHeldData {
+		if job.Handed && (size <= maxHeldData || e.IsTurn()) {
 			job.Event, job.History = &e.event, history
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,16 +31,17 @@ func loadMigrations() (out []migration) {
 	if err != nil {
 		panic(err)
 	}
-	for i, e := range entries {
+	for _, e := range entries {
 		b, err := migrationFiles.ReadFile("migrations/" + e.Name())
 		if err != nil {
 			panic(err)
 		}
 		number, name, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".sql"), "_")
-		if version, err := strconv.Atoi(number); err != nil || version != i+1 {
-			panic("postgres: " + e.Name() + " is not migration " + strconv.Itoa(i+1))
+		version, err := strconv.Atoi(number)
+		if err != nil || len(out) > 0 && version <= out[len(out)-1].version {
+			panic("postgres: the number of migration " + e.Name() + " is none, or is taken")
 		}
-		out = append(out, migration{i + 1, name, string(b)})
+		out = append(out, migration{version, name, string(b)})
 	}
 	return out
 }
@@ -70,7 +72,6 @@ func (s *Store) migrate(ctx context.Context, schema string) error {
 				}
 			}
 		}
-		var done int
 		var known bool
 		if err := t.QueryRow(ctx, "SELECT to_regclass('schema_migrations') IS NOT NULL").Scan(&known); err != nil {
 			return err
@@ -81,10 +82,18 @@ func (s *Store) migrate(ctx context.Context, schema string) error {
 				return err
 			}
 		}
-		if err := t.QueryRow(ctx, "SELECT coalesce(max(version), 0) FROM schema_migrations").Scan(&done); err != nil {
+		rows, err := t.Query(ctx, "SELECT version FROM schema_migrations")
+		if err != nil {
 			return err
 		}
-		for _, m := range migrations[min(done, len(migrations)):] {
+		done, err := pgx.CollectRows(rows, pgx.RowTo[int])
+		if err != nil {
+			return err
+		}
+		for _, m := range migrations {
+			if slices.Contains(done, m.version) {
+				continue
+			}
 			// Without parameters a text may hold several statements.
 			if _, err := t.Conn().PgConn().Exec(ctx, m.text).ReadAll(); err != nil {
 				return fmt.Errorf("migration %d (%s): %w", m.version, m.name, err)

@@ -114,6 +114,12 @@ func (s *Store) Adopt(ctx context.Context, limit int, found func()) (out store.A
 	if err != nil || len(left.ended)+len(left.leaving) == 0 {
 		return out, err
 	}
+	// Turns of calls are not asked again: they end with the run that asked them.
+	if len(left.ended) > 0 {
+		if _, err := s.SettleTurns(ctx, time.Now().UTC().Truncate(time.Millisecond)); err != nil {
+			return out, err
+		}
+	}
 	err = s.write(ctx, func(t *tx) error {
 		out = store.Adopted{}
 		of := map[string]*orphans{}

@@ -38,6 +38,8 @@ INSERT INTO minutes SELECT 'p' || i % 3, i, 'x', 1, 1, 1, 1, 1, '' FROM generate
 INSERT INTO audit SELECT 'p' || i % 3, 'aud_' || i, '', '', '', '', '', '', i FROM generate_series(1, 3000) i;
 INSERT INTO sessions SELECT 'p' || i % 3, ('x' || i)::bytea, '', i, i FROM generate_series(1, 3000) i;
 INSERT INTO api_keys SELECT 'p' || i % 3, 'key' || i, '', ('x' || i)::bytea, '', false, i, 0, 'admin' FROM generate_series(1, 3000) i;
+INSERT INTO calls SELECT 'p' || i % 3, 'call' || i, 'a' || i % 600, 'n' || i % 600, '', '', '', '', i, i, NULL, NULL, NULL, NULL, NULL, NULL, '' FROM generate_series(1, 3000) i;
+INSERT INTO turns SELECT 'p' || i % 3, 'call' || i % 3000, 'del' || i, '', NULL, i, '', '', NULL, i FROM generate_series(1, 9000) i;
 ANALYZE;
 `
 
@@ -154,7 +156,7 @@ func planOf(t *testing.T, conn *pgx.Conn, name, text string) string {
 	var values []string
 	for _, oid := range d.ParamOIDs {
 		v, known := map[uint32]string{
-			pgtype.TextOID: id, pgtype.Int8OID: "1", pgtype.Int4OID: "1", pgtype.NumericOID: "1", pgtype.BoolOID: "true", pgtype.ByteaOID: "''",
+			pgtype.TextOID: id, pgtype.Int8OID: "1", pgtype.Int4OID: "1", pgtype.NumericOID: "1", pgtype.BoolOID: "true", pgtype.Float8OID: "1", pgtype.ByteaOID: "''",
 			pgtype.TextArrayOID: "ARRAY[" + id + "]", pgtype.Int8ArrayOID: "ARRAY[1]", pgtype.BoolArrayOID: "ARRAY[true]", pgtype.ByteaArrayOID: "ARRAY[''::bytea]",
 		}[oid]
 		if !known {

@@ -27,5 +27,5 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		return s
-	}, "Turns", "Calls")
+	})
 }

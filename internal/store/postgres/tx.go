@@ -273,6 +273,23 @@ func (r *row) int64() int64 {
 	}
 }
 
+func (r *row) floatOrNil() *float64 {
+	v, ok := r.next().(float64)
+	if !ok {
+		return nil
+	}
+	return &v
+}
+
+func (r *row) textOrNil() *string {
+	if r.values[r.n] == nil {
+		r.n++
+		return nil
+	}
+	s := r.text()
+	return &s
+}
+
 // bytes returns nil for NULL.
 func (r *row) bytes() []byte {
 	b, _ := r.next().([]byte)

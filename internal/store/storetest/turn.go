@@ -174,7 +174,8 @@ func turnsCrashed(b *bench) {
 	lost, text := b.ask("c1", "hello"), b.accept("a text", true)
 	b.restart()
 	live := b.ask("c2", "hello")
-	if n, err := b.SettleTurns(b.Context(), b.now); n != 1 || err != nil {
+	// A store may have done it when it was opened.
+	if n, err := b.SettleTurns(b.Context(), b.now); n > 1 || err != nil {
 		b.Error(n, err)
 	}
 	b.expect(lost.DeliveryID, phone.Failed, w.ID, phone.ErrorTurnLost)

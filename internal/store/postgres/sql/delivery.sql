@@ -25,11 +25,12 @@ SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_
 FROM deliveries WHERE project_id = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE
 
 -- name: due
--- served by deliveries_due; what somebody else is about to change is left to them
+-- served by deliveries_due; what somebody else is about to change is left to them, and a turn to its caller
 SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
   attempts, round_attempts, round, created_at, status, next_attempt_at
 FROM deliveries
 WHERE project_id = $1 AND webhook_id = $2 AND owner = $5 AND next_attempt_at > 0 AND next_attempt_at <= $3
+  AND NOT (event_type = 'agent.message' AND channel = 'voice')
 ORDER BY next_attempt_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
 
 -- name: hold
@@ -64,6 +65,7 @@ WHERE d.project_id = $1 AND d.id = j.id AND d.webhook_id = j.webhook_id AND d.ro
 -- whose deliveries were surely not sent, $5 is now
 UPDATE deliveries SET next_attempt_at = least(created_at, $5), handed = CASE WHEN attempts = 0 AND handed = $4 THEN 0 ELSE handed END
 WHERE owner = $3 AND project_id = $1 AND webhook_id = $2 AND status = 'pending' AND next_attempt_at = 0
+  AND NOT (event_type = 'agent.message' AND channel = 'voice')
 
 -- name: mayBeSent
 -- served by the primary key: their attempts are under way, and whatever becomes of the results, they may have been received

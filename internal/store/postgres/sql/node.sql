@@ -63,6 +63,7 @@ SELECT id FROM conversations WHERE project_id = $1 AND id = ANY($2::text[]) FOR 
 UPDATE deliveries SET owner = $3, next_attempt_at = CASE WHEN next_attempt_at = 0 THEN least(created_at, $6) ELSE next_attempt_at END
 WHERE project_id = $1 AND conversation_id = ANY($2::text[]) AND status = 'pending'
   AND (owner = ANY($4::bigint[]) OR owner = ANY($5::bigint[]) AND next_attempt_at > 0)
+  AND NOT (channel = 'voice' AND event_type = 'agent.message')
 RETURNING webhook_id
 
 -- name: adoptSingles
