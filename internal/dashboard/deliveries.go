@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -229,8 +230,9 @@ const (
 )
 
 // liveDeliveries streams, as server-sent events, the rows of deliveries that
-// change: "row" is one, "gone" the id of one that the filter no longer selects,
-// "more" how many changes were passed over because there were too many.
+// change: "row" is one, "still" one that may be known already, "gone" the id of one
+// that the filter no longer selects, "more" how many changes were passed over
+// because there were too many.
 func (d *Dashboard) liveDeliveries(v *visit) error {
 	f, err := d.filter(v, readFilter(v))
 	if err != nil {
@@ -240,6 +242,9 @@ func (d *Dashboard) liveDeliveries(v *visit) error {
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	s := &liveStream{d: d, v: v, names: d.names(v), filter: f, waiting: map[string]phone.Delivery{}}
+	if err := s.catchUp(); err != nil {
+		return err
+	}
 	s.printf("event: ready\ndata: ok\n\n")
 	tick, ping := time.NewTicker(liveEvery), time.NewTicker(pingEvery)
 	defer tick.Stop()
@@ -276,6 +281,34 @@ type liveStream struct {
 	err     error
 }
 
+// catchUp writes the newest page, oldest first: what happened between the page's
+// rendering, or the loss of an earlier stream, and now is in it.
+func (s *liveStream) catchUp() error {
+	s.filter.Limit = pageLength
+	l, err := s.d.store.Look(s.v.Context(), store.LookFilter{DeliveryFilter: s.filter})
+	if err != nil {
+		return err
+	}
+	for _, x := range slices.Backward(l.Deliveries) {
+		s.row("still", x)
+	}
+	return nil
+}
+
+// row writes one row.
+func (s *liveStream) row(event string, x phone.Delivery) {
+	s.v.now = time.Now()
+	r, err := s.d.row(s.v, s.names, x)
+	if err != nil {
+		s.err = err
+		return
+	}
+	var b bytes.Buffer
+	if s.err = s.d.pages["parts"].ExecuteTemplate(&b, "delivery-row", r); s.err == nil {
+		s.printf("event: %s\ndata: %s\n\n", event, strings.ReplaceAll(b.String(), "\n", " "))
+	}
+}
+
 func (s *liveStream) take(x phone.Delivery) {
 	if _, known := s.waiting[x.ID]; !known {
 		if len(s.order) == liveRows {
@@ -294,17 +327,7 @@ func (s *liveStream) flush() {
 			s.printf("event: gone\ndata: %s\n\n", id)
 			continue
 		}
-		s.v.now = time.Now()
-		r, err := s.d.row(s.v, s.names, x)
-		if err != nil {
-			s.err = err
-			return
-		}
-		var b bytes.Buffer
-		if s.err = s.d.pages["parts"].ExecuteTemplate(&b, "delivery-row", r); s.err != nil {
-			return
-		}
-		s.printf("event: row\ndata: %s\n\n", strings.ReplaceAll(b.String(), "\n", " "))
+		s.row("row", x)
 	}
 	if s.missed > 0 {
 		s.printf("event: more\ndata: %d\n\n", s.missed)

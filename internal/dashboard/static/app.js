@@ -82,18 +82,19 @@
     stream = new EventSource(url);
     stream.addEventListener("ready", () => { state.innerHTML = '<span class="live-dot"></span>Live'; });
     stream.onerror = () => { state.textContent = "The connection was lost: trying again…"; };
-    stream.addEventListener("row", (event) => show(event.data));
+    stream.addEventListener("row", (event) => show(event.data, true));
+    stream.addEventListener("still", (event) => show(event.data, false));
     stream.addEventListener("gone", (event) => document.getElementById(event.data)?.remove());
     stream.addEventListener("more", (event) => {
       state.innerHTML = '<span class="live-dot"></span>Live; too fast to show all';
     });
   }
-  function show(html) {
+  function show(html, fresh) {
     const template = document.createElement("template");
     template.innerHTML = html;
     const row = template.content.firstElementChild;
     const old = document.getElementById(row.id);
-    row.classList.add("fresh");
+    if (fresh || !old) row.classList.add("fresh");
     if (old) {
       if (old.classList.contains("here")) row.classList.add("here");
       const focused = old.contains(document.activeElement);
