@@ -11,7 +11,7 @@ import (
 // deliveryColumns are what a list shows: the delivery, and of its last attempt
 // the answer, by the primary key of attempts.
 const deliveryColumns = `d.id, d.project_id, d.agent_id, d.conversation_id, d.message_id, d.webhook_id,
-  d.event_type, d.channel, d.status, d.attempts, d.ended, d.last_attempt_at, d.next_attempt_at, d.created_at, d.test,
+  d.event_type, d.channel, d.status, d.attempts, d.ended, d.last_attempt_at, d.next_attempt_at, d.created_at, d.test, d.round,
   coalesce(a.http_status, 0), coalesce(a.error, ''::bytea), coalesce(a.response_body, ''::bytea)
 FROM deliveries d LEFT JOIN attempts a
   ON a.project_id = d.project_id AND a.delivery_id = d.id AND a.number = d.attempts`
@@ -21,7 +21,7 @@ func readDelivery(r *row) phone.Delivery {
 		ID: r.text(), ProjectID: r.text(), AgentID: r.text(), ConversationID: r.text(), MessageID: r.text(), WebhookID: r.text(),
 		EventType: phone.EventType(r.text()), Channel: phone.Channel(r.text()), Status: phone.DeliveryStatus(r.text()),
 		Attempts: r.int(), Error: r.text(), LastAttemptAt: fromMicros(r.int64()), NextAttemptAt: fromMicros(r.int64()),
-		CreatedAt: fromMicros(r.int64()), Test: r.bool(),
+		CreatedAt: fromMicros(r.int64()), Test: r.bool(), Round: r.int(),
 	}
 	d.EventID = phone.EventID(d.ID)
 	if d.Status == phone.Pending && d.NextAttemptAt.IsZero() {

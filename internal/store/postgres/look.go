@@ -129,7 +129,7 @@ func (s *Store) Look(ctx context.Context, f store.LookFilter) (out store.Look, e
 // lookQuery is the query of a page, and its parameters.
 func lookQuery(from string, index, rest where, f store.LookFilter) (string, []any) {
 	columns := `d.id, d.project_id, d.agent_id, d.conversation_id, d.message_id, d.webhook_id,
-  d.event_type, d.channel, d.status, d.attempts, d.ended, d.last_attempt_at, d.next_attempt_at, d.created_at, d.test`
+  d.event_type, d.channel, d.status, d.attempts, d.ended, d.last_attempt_at, d.next_attempt_at, d.created_at, d.test, d.round`
 	if f.Text != "" {
 		columns += ", d.data"
 	}

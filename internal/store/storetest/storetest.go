@@ -370,6 +370,9 @@ func rounds(b *bench) {
 	if j.Round != 3 || j.RoundAttempts != 5 {
 		b.Errorf("one that succeeded: %+v", j)
 	}
+	if d, l := b.state(a.DeliveryID), b.looked(store.LookFilter{}, 1); d.Round != 3 || len(l) != 1 || l[0].Round != 3 {
+		b.Errorf("read it is %+v, looked at %+v", d, l)
+	}
 	if _, err := b.Retry(b.Context(), "prj_other", a.DeliveryID, b.now, 6); phone.CodeOf(err) != phone.NotFound {
 		b.Error("another project's:", err)
 	}
