@@ -14,20 +14,21 @@ import (
 
 const apiKey = "bench-key-0123456789"
 
-// client speaks to a server or a ceiling.
+// client speaks to a server or a ceiling, or to several in turn.
 type client struct {
-	url  string
+	urls []string
+	next atomic.Uint64
 	http *http.Client
 }
 
-func newClient(url string) *client {
-	return &client{url, &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}}}
+func newClient(urls ...string) *client {
+	return &client{urls: urls, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}}}
 }
 
 // call makes a request, reads the answer into a value where one is given, and
 // takes any answer but a 2xx as an error.
 func (c *client) call(method, path string, body []byte, into any) error {
-	req, err := http.NewRequest(method, c.url+path, bytes.NewReader(body))
+	req, err := http.NewRequest(method, c.urls[c.next.Add(1)%uint64(len(c.urls))]+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

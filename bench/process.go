@@ -60,17 +60,43 @@ type usage struct {
 
 // usage reads /proc; on other systems it is zero, and shown as unknown.
 func (p *process) usage() (u usage) {
-	dir := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
-	if b, err := os.ReadFile(dir + "stat"); err == nil {
-		// Fields 14 and 15 of proc_pid_stat(5), counted behind the name's bracket, in ticks of 1/100 s.
-		if f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])); len(f) > 13 {
-			user, _ := strconv.ParseInt(f[11], 10, 64)
-			system, _ := strconv.ParseInt(f[12], 10, 64)
-			u.cpu = time.Duration(user+system) * 10 * time.Millisecond
-		}
-	}
-	u.written = procNumber(dir+"io", "write_bytes:")
+	u.cpu, _ = procTimes(p.cmd.Process.Pid, false)
+	u.written = procNumber(fmt.Sprintf("/proc/%d/io", p.cmd.Process.Pid), "write_bytes:")
 	return u
+}
+
+// usage is what all servers have used.
+func (w *world) usage() (u usage) {
+	for _, p := range w.nodes() {
+		one := p.usage()
+		u.cpu, u.written = u.cpu+one.cpu, u.written+one.written
+	}
+	return u
+}
+
+// procTimes is the CPU time of a process, with that of its children that have
+// ended where they are asked for, and its parent.
+func procTimes(pid int, children bool) (cpu time.Duration, parent int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0
+	}
+	// Fields of proc_pid_stat(5), counted behind the name's bracket, in ticks of
+	// 1/100 s: 14 and 15 are its own, 16 and 17 its children's, 4 is its parent.
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 15 {
+		return 0, 0
+	}
+	last := 13
+	if children {
+		last = 15
+	}
+	for _, ticks := range f[11:last] {
+		n, _ := strconv.ParseInt(ticks, 10, 64)
+		cpu += time.Duration(n) * 10 * time.Millisecond
+	}
+	parent, _ = strconv.Atoi(f[1])
+	return cpu, parent
 }
 
 // resident is the resident memory in bytes.

@@ -40,9 +40,16 @@ var previous = map[string]struct{ single, batch float64 }{
 	"bytes written per event": {29_818, 18_222},
 }
 
-// mallocs is how many allocations the server has made, from its metrics.
-func (w *world) mallocs() float64 {
-	resp, err := http.Get(w.srv.url + "/metrics")
+// mallocs is how many allocations the servers have made, from their metrics.
+func (w *world) mallocs() (n float64) {
+	for _, p := range w.nodes() {
+		n += p.mallocs()
+	}
+	return n
+}
+
+func (p *process) mallocs() float64 {
+	resp, err := http.Get(p.url + "/metrics")
 	if err != nil {
 		return 0
 	}

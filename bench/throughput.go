@@ -117,14 +117,14 @@ func (b *bench) ceiling() (r rate, err error) {
 
 // rate measures a closed loop of requests until all of it is on record.
 func (w *world) rate(path string, perRequest int, body func(int64) []byte) (r rate, err error) {
-	used, allocs := w.srv.usage(), w.mallocs()
+	used, allocs := w.usage(), w.mallocs()
 	n, took, err := w.delivered(func() (int64, error) {
 		return closedLoop(w.ctx, w.api, connections, w.span(), path, perRequest, body)
 	})
 	if err != nil {
 		return r, err
 	}
-	now := w.srv.usage()
+	now := w.usage()
 	return rate{
 		perSecond: float64(n) / took.Seconds(), cpu: (now.cpu - used.cpu) / time.Duration(n),
 		allocs: (w.mallocs() - allocs) / float64(n), written: float64(now.written-used.written) / float64(n),

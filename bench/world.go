@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -11,10 +12,12 @@ import (
 type world struct {
 	*bench
 	srv      *process
+	others   []*process // further nodes on the same database
 	api      *client
 	sink     *sink
 	sent     int64 // events taken, for settle
 	dbFile   string
+	database string    // what the servers are started with
 	profiler *profiler // nil where no profiles are taken
 }
 
@@ -25,11 +28,41 @@ func (b *bench) newWorld(name string) (*world, error) {
 		return nil, err
 	}
 	w := &world{bench: b, sink: s, dbFile: filepath.Join(b.Dir, name+".db")}
+	w.database = "sqlite:" + w.dbFile
 	return w, w.startServer()
 }
 
+// newNodes starts n servers on one database.
+func (b *bench) newNodes(database string, n int) (*world, error) {
+	s, err := newSink("127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	w := &world{bench: b, sink: s, database: database}
+	if err := w.startServer(); err != nil {
+		return nil, err
+	}
+	for len(w.others) < n-1 {
+		p, err := w.start(w.Server, w.serve()...)
+		if err != nil {
+			return nil, err
+		}
+		w.others = append(w.others, p)
+		w.api.urls = append(w.api.urls, p.url)
+	}
+	return w, nil
+}
+
+// nodes are all servers.
+func (w *world) nodes() []*process { return append([]*process{w.srv}, w.others...) }
+
+// serve are the arguments that servers are started with.
+func (w *world) serve() []string {
+	return []string{"serve", "--dev", "--listen", "127.0.0.1:0", "--database", w.database, "--api-key", apiKey}
+}
+
 func (w *world) startServer() (err error) {
-	args := []string{"serve", "--dev", "--listen", "127.0.0.1:0", "--database", "sqlite:" + w.dbFile, "--api-key", apiKey}
+	args := w.serve()
 	if w.Profiles != "" {
 		if w.profiler, err = newProfiler(w.Profiles); err != nil {
 			return err
@@ -45,7 +78,11 @@ func (w *world) startServer() (err error) {
 
 func (w *world) close() error {
 	w.sink.close()
-	return w.srv.stop()
+	errs := make([]error, 0, 1)
+	for _, p := range w.nodes() {
+		errs = append(errs, p.stop())
+	}
+	return errors.Join(errs...)
 }
 
 // agent makes the n-th agent, its number, and its webhook at a URL.

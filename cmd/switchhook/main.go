@@ -19,8 +19,10 @@ type program struct {
 	Backup  cli.BackupCmd  `cmd:"" help:"Write a copy of the database file, while the server runs or not."`
 	Restore cli.RestoreCmd `cmd:"" help:"Put a backup in the place of the database file, while the server runs or not."`
 	cli.Commands
-	Healthcheck cli.HealthcheckCmd `cmd:"" help:"Ask a server whether it is ready: for images without a shell."`
-	Version     kong.VersionFlag   `help:"Print the version."`
+	Migrate      cli.MigrateCmd      `cmd:"" help:"Bring the schema of a PostgreSQL database up to date, and no more."`
+	MigrateStore cli.MigrateStoreCmd `cmd:"" name:"migrate-store" help:"Move everything from a SQLite file to PostgreSQL."`
+	Healthcheck  cli.HealthcheckCmd  `cmd:"" help:"Ask a server whether it is ready: for images without a shell."`
+	Version      kong.VersionFlag    `help:"Print the version."`
 }
 
 func main() {

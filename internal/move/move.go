@@ -29,7 +29,7 @@ import (
 
 // Config is what a move is started with.
 type Config struct {
-	// From is the SQLite store. Nothing else may have the file open.
+	// From is the SQLite store, opened with OpenToMove.
 	From *sqlite.Store
 	// To is a connection to the PostgreSQL database, its schema up to date. It
 	// must be one of its own, not a pooler's: the move holds an advisory lock on it.
@@ -66,8 +66,8 @@ type Moved struct {
 }
 
 // progressTable keeps how far a move has come. It is in the target only while a
-// move is unfinished. The row without a name is the move itself: the projects, the
-// run of the store that read the file last, and whether they are alive.
+// move is unfinished. The row without a name is the move itself: the projects, and
+// whether they are alive.
 const progressTable = "switchhook_move"
 
 // lockKey is the advisory lock that lets one move run at a time ("SwHkMove").
@@ -180,6 +180,10 @@ func (m *mover) begin(ctx context.Context) (alive bool, err error) {
 		return false, err
 	}
 	want := strings.Join(m.projects, " ")
+	stale, err := m.From.ServerBetween(ctx)
+	if err != nil {
+		return false, err
+	}
 	return alive, pgx.BeginFunc(ctx, m.To, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+progressTable+
 			" (name text PRIMARY KEY, position text NOT NULL, rows bigint NOT NULL, hash text NOT NULL, done boolean NOT NULL)")
@@ -187,8 +191,7 @@ func (m *mover) begin(ctx context.Context) (alive bool, err error) {
 			return err
 		}
 		var has string
-		var run int64
-		err = tx.QueryRow(ctx, "SELECT position, rows, done FROM "+progressTable+" WHERE name = ''").Scan(&has, &run, &alive)
+		err = tx.QueryRow(ctx, "SELECT position, done FROM "+progressTable+" WHERE name = ''").Scan(&has, &alive)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 		case err != nil:
@@ -199,11 +202,10 @@ func (m *mover) begin(ctx context.Context) (alive bool, err error) {
 			if err := m.drop(ctx, tx); err != nil {
 				return err
 			}
-		case run != m.From.Run()-1 && !alive:
-			return errors.New("the file was opened by a server since this move began, so what has moved may be stale: begin anew with --restart")
+		case stale && !alive:
+			return errors.New("a server had the file open since this move began, so what has moved may be stale: begin anew with --restart")
 		default:
-			_, err := tx.Exec(ctx, "UPDATE "+progressTable+" SET rows = $1 WHERE name = ''", m.From.Run())
-			return err
+			return nil
 		}
 		for _, s := range m.steps {
 			var taken bool
@@ -215,7 +217,10 @@ func (m *mover) begin(ctx context.Context) (alive bool, err error) {
 				return fmt.Errorf("the target has rows of these projects in %s already: move into a database that knows nothing of them", s.into())
 			}
 		}
-		_, err = tx.Exec(ctx, "INSERT INTO "+progressTable+" VALUES ('', $1, $2, '', false)", want, m.From.Run())
+		if err := m.From.BeginMoving(ctx); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "INSERT INTO "+progressTable+" VALUES ('', $1, 0, '', false)", want)
 		return err
 	})
 }

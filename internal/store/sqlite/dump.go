@@ -90,8 +90,26 @@ func values(st *sqlite.Stmt) []any {
 	return row
 }
 
-// Run counts how often the file was opened: it is one more after each Open.
-func (s *Store) Run() int64 { return s.run }
+// OpenToMove is Open for a move to another store. The file remembers whether a
+// server had it open since the move began; see BeginMoving.
+func OpenToMove(ctx context.Context, path string) (*Store, error) {
+	return open(ctx, path, "nextRunToMove")
+}
+
+// BeginMoving has the file remember that a move begins.
+func (s *Store) BeginMoving(ctx context.Context) error {
+	return s.write(ctx, func(t *tx) error { return exec(t.Conn, "beginMoving") })
+}
+
+// ServerBetween says whether anything but OpenToMove opened the file since the last
+// BeginMoving, and may have changed it.
+func (s *Store) ServerBetween(ctx context.Context) (between bool, err error) {
+	err = s.read(ctx, func(c *sqlite.Conn) error {
+		between, err = one(c, "serverBetween", func(*row) {})
+		return err
+	})
+	return between, err
+}
 
 // MarkMoved notes in the file that its state lives elsewhere now: from then on
 // Open refuses it, so that no second server delivers the same.

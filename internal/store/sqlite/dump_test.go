@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,5 +72,54 @@ func TestDumpPagesThroughATable(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), path); err == nil || strings.Contains(err.Error(), "another Switchhook") {
 		t.Errorf("the lock is left: %v", err)
+	}
+}
+
+// A move that goes on must know whether a server changed the file meanwhile.
+func TestAServerBetweenIsRemembered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "between.db")
+	open := func(how func(context.Context, string) (*Store, error)) *Store {
+		t.Helper()
+		s, err := how(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	between := func(s *Store, want bool) {
+		t.Helper()
+		if got, err := s.ServerBetween(t.Context()); got != want || err != nil {
+			t.Errorf("a server between: %v, want %v (%v)", got, want, err)
+		}
+	}
+	s := open(Open)
+	between(s, true)
+	if err := errors.Join(s.BeginMoving(t.Context()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		s = open(OpenToMove)
+		between(s, false)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := open(Open).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s = open(OpenToMove)
+		between(s, true)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(OpenToMove)
+	if err := s.BeginMoving(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	between(s, false)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

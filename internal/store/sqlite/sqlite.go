@@ -70,7 +70,10 @@ type Store struct {
 
 // Open opens or creates the database file at path, and brings its schema up to
 // date. Only one process can have it open.
-func Open(ctx context.Context, path string) (*Store, error) {
+func Open(ctx context.Context, path string) (*Store, error) { return open(ctx, path, "nextRun") }
+
+// open opens the file; next is the query that numbers this run.
+func open(ctx context.Context, path, next string) (*Store, error) {
 	lock := flock.New(path + ".lock")
 	ok, err := lock.TryLock()
 	if err != nil {
@@ -91,7 +94,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
 	}
-	conn, err := s.openWriter(ctx, path)
+	conn, err := s.openWriter(ctx, path, next)
 	if err != nil {
 		_ = lock.Unlock()
 		return nil, explainOpen(path, err)
@@ -119,7 +122,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, error) {
+func (s *Store) openWriter(ctx context.Context, path, next string) (*sqlite.Conn, error) {
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
@@ -143,8 +146,8 @@ func (s *Store) openWriter(ctx context.Context, path string) (*sqlite.Conn, erro
 		err = refuseMoved(conn, path)
 	}
 	if err == nil {
-		err = sqlitex.Execute(conn, query("nextRun"), &sqlitex.ExecOptions{
-			ResultFunc: func(st *sqlite.Stmt) error { s.run = st.ColumnInt64(0); return nil },
+		err = sqlitex.Execute(conn, query(next), &sqlitex.ExecOptions{
+			ResultFunc: func(st *sqlite.Stmt) error { s.run = max(s.run, st.ColumnInt64(0)); return nil },
 		})
 	}
 	if err == nil {
