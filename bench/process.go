@@ -21,12 +21,17 @@ type process struct {
 	log     *bytes.Buffer
 }
 
+// secretKey is any: what is measured seals no secrets that matter.
+const secretKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
 var answersAt = regexp.MustCompile(`answers at (http://\S+)`)
 
 // start starts a program and waits until it says where it answers.
 func (b *bench) start(name string, args ...string) (*process, error) {
 	p := &process{cmd: exec.CommandContext(b.ctx, name, args...), log: &bytes.Buffer{}, started: time.Now()}
 	p.cmd.Stderr = p.log
+	// PostgreSQL has no place beside it for a key of the secrets.
+	p.cmd.Env = append(os.Environ(), "SWITCHHOOK_SECRET_KEY="+secretKey)
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

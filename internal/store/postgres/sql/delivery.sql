@@ -50,14 +50,14 @@ CROSS JOIN LATERAL (SELECT d.next_attempt_at FROM deliveries d
 -- served by the primary key
 UPDATE deliveries d SET next_attempt_at = j.next_attempt_at
 FROM unnest($2::text[], $3::bigint[]) AS j (id, next_attempt_at)
-WHERE d.project_id = $1 AND d.id = j.id
+WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = j.id
 
 -- name: handBack
 -- served by the primary key: what a run held and did not start, in the round it was held in, so that
 -- nothing that moved on is touched. $6 is now: a clock that was ahead when it came in makes nobody wait
 UPDATE deliveries d SET next_attempt_at = least(d.created_at, $6), handed = CASE WHEN d.attempts = 0 AND d.handed = $5 THEN 0 ELSE d.handed END
 FROM unnest($2::text[], $3::text[], $4::bigint[]) AS j (id, webhook_id, round)
-WHERE d.project_id = $1 AND d.id = j.id AND d.webhook_id = j.webhook_id AND d.round = j.round
+WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = j.id AND d.webhook_id = j.webhook_id AND d.round = j.round
   AND d.owner + 0 = $5 AND d.status || '' = 'pending' AND d.next_attempt_at = 0
 
 -- name: takeBackFrom
@@ -99,21 +99,21 @@ UPDATE deliveries d SET status = r.status, attempts = d.attempts + 1, round_atte
   last_attempt_at = r.sent_at, next_attempt_at = r.next_attempt_at, owner = CASE WHEN r.status = 'pending' THEN d.owner ELSE 0 END, ended = '', body = coalesce(d.body, r.body)
 FROM unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::boolean[])
   AS r (id, round, status, sent_at, next_attempt_at, body, probe)
-WHERE d.project_id = $1 AND d.id = r.id AND d.round = r.round AND d.status || '' = 'pending' AND d.owner + 0 = $9
+WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = r.id AND d.round = r.round AND d.status || '' = 'pending' AND d.owner + 0 = $9
 RETURNING d.id, d.attempts
 
 -- name: recordLateSuccesses
 -- served by the primary key: the webhook went while its answer was under way: what was received is a success
 UPDATE deliveries d SET status = 'success', attempts = d.attempts + 1, last_attempt_at = r.sent_at, ended = ''
 FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS r (id, round, sent_at)
-WHERE d.project_id = $1 AND d.id = r.id AND d.round = r.round AND d.status || '' = 'failed'
+WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = r.id AND d.round = r.round AND d.status || '' = 'failed'
 RETURNING d.id, d.attempts
 
 -- name: recordLate
 -- served by the primary key
 UPDATE deliveries d SET attempts = d.attempts + 1, last_attempt_at = r.sent_at
 FROM unnest($2::text[], $3::bigint[]) AS r (id, sent_at)
-WHERE d.project_id = $1 AND d.id = r.id
+WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = r.id
 RETURNING d.id, d.attempts, d.status
 
 -- name: recordedAlready
@@ -153,7 +153,7 @@ UPDATE deliveries d SET webhook_id = p.webhook_id, context_limit = CASE WHEN d.w
   status = p.status, ended = p.ended, next_attempt_at = p.next_attempt_at, owner = CASE WHEN p.status = 'pending' THEN d.owner ELSE 0 END, strict = p.strict
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::boolean[])
   AS p (id, webhook_id, context_limit, status, ended, next_attempt_at, strict)
-WHERE d.project_id = $1 AND d.id = p.id
+WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = p.id
 
 -- name: hurry
 -- one that is held is on its way already
@@ -169,4 +169,4 @@ UPDATE deliveries d SET status = 'pending', webhook_id = p.webhook_id,
   handed = CASE WHEN d.attempts = 0 AND d.handed <> 0 THEN -1 ELSE 0 END, next_attempt_at = $7, ended = '', strict = p.strict
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::boolean[], $8::bigint[])
   AS p (id, webhook_id, context_limit, round_attempts, strict, owner)
-WHERE d.project_id = $1 AND d.id = p.id
+WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = p.id
