@@ -86,6 +86,8 @@ func plan(from map[string]sqlite.Table, to map[string]target) ([]step, error) {
 				used[c.name] = true
 			case c.name == "project_id" && t.projectID != "":
 				expr = t.projectID
+			case slices.Contains(t.defaults, c.name):
+				continue
 			default:
 				fault("column %s.%s of PostgreSQL has no partner in SQLite", t.into(), c.name)
 				continue

@@ -15,6 +15,8 @@ type table struct {
 	columns map[string]string
 	// left are columns of SQLite that PostgreSQL has no use for.
 	left []string
+	// defaults are columns of PostgreSQL that are left to their default.
+	defaults []string
 	// loose are columns of PostgreSQL that nodes may change as soon as a row is
 	// there, so that they are not compared.
 	loose []string
@@ -31,7 +33,7 @@ type table struct {
 var tables = []table{
 	{name: "agents"},
 	{name: "numbers"},
-	{name: "conversations"},
+	{name: "conversations", defaults: []string{"owner"}}, // no run: whoever has an event for it looks
 	{
 		name: "messages", projectID: "(SELECT c.project_id FROM conversations c WHERE c.id = messages.conversation_id)",
 		left: []string{"seq"}, // the place in SQLite's own file; n is the one in the conversation
@@ -64,7 +66,7 @@ var tables = []table{
 	{name: "turns", absent: true},
 	{name: "projects", projectID: "id", columns: map[string]string{"project_id": "id"}, last: true},
 	{name: "api_keys", last: true},
-	{name: "webhooks", last: true},
+	{name: "webhooks", last: true, defaults: []string{"changed_at"}}, // now: by it nodes find what is new
 }
 
 // leftBehind are tables of SQLite that do not move, and why.
@@ -77,4 +79,5 @@ var ownTables = map[string]string{
 	progressTable:       "the move's own",
 	"schema_migrations": "which migrations were applied",
 	"nodes":             "the nodes that are alive",
+	"given":             "what nodes hand to each other",
 }
