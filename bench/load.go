@@ -25,10 +25,13 @@ func newClient(urls ...string) *client {
 	return &client{urls: urls, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}}}
 }
 
+// url is where the next request goes.
+func (c *client) url() string { return c.urls[c.next.Add(1)%uint64(len(c.urls))] }
+
 // call makes a request, reads the answer into a value where one is given, and
 // takes any answer but a 2xx as an error.
 func (c *client) call(method, path string, body []byte, into any) error {
-	req, err := http.NewRequest(method, c.urls[c.next.Add(1)%uint64(len(c.urls))]+path, bytes.NewReader(body))
+	req, err := http.NewRequest(method, c.url()+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (a *agents) measured() waits {
 func (c *client) turn(ctx context.Context, call string, agent int) (first time.Duration, err error) {
 	body := fmt.Appendf(nil, `{"event":"agent.message","channel":"voice","data":{"callId":%q,"from":%q,"to":%q,"transcript":"%d"}}`,
 		call, person(agent*1000), number(agent), time.Now().UnixNano())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+"/v1/events", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url()+"/v1/events", bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
