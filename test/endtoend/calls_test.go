@@ -91,7 +91,7 @@ func TestTheEndOfACallGoesTheWayOfTexts(t *testing.T) {
 func TestATurnIsNotAskedAgainAfterACrash(t *testing.T) {
 	database := filepath.Join(t.TempDir(), "test.db")
 	r := newReceiver(t)
-	p := start(t, database)
+	p := start(t, "sqlite:"+database)
 	w := &world{t: t, url: p.url, key: chosenKey}
 	w.agent(avasNumber)
 	w.set("", r.URL)
@@ -113,7 +113,7 @@ func TestATurnIsNotAskedAgainAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = p.Wait()
-	p = start(t, database)
+	p = start(t, "sqlite:"+database)
 	w = &world{t: t, url: p.url, key: chosenKey}
 	d := w.delivery(resp.Header.Get("Switchhook-Delivery-Id"))
 	if d.Status != "failed" || !strings.Contains(d.ErrorMessage, "stopped before the turn ended") || d.AttemptCount != 0 {

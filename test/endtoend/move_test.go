@@ -403,6 +403,9 @@ func fillForMove(t *testing.T, file string, r *receiver) (w, other *world, sent 
 		"startedAt": "2026-01-02T03:04:05Z", "endedAt": "2026-01-02T03:05:05Z", "durationSeconds": 60,
 		"transcript": []object{{"role": "user", "content": "hello"}}}}
 	other.ok("POST", "/v1/events", call, nil)
+	// A turn that nobody can be asked.
+	other.ok("POST", "/v1/events", object{"event": "agent.message", "channel": "voice", "agentId": quiet, "data": object{
+		"callId": "call_2", "from": customer, "to": "+12025550101", "direction": "inbound", "status": "in-progress", "transcript": "hello?"}}, nil)
 	for i := range 5 {
 		other.set(quiet, fmt.Sprint(r.URL, "/quiet/", i))
 		other.ok("DELETE", hookPath(quiet), nil, nil)

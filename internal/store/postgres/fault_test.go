@@ -16,7 +16,8 @@ import (
 // schema and nothing else.
 func own(t *testing.T) (*pgtest.Cluster, *Store, *world) {
 	t.Helper()
-	c := pgtest.Start(t, pgtest.Options{})
+	// What a commit has answered must outlive the cluster's processes here.
+	c := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"synchronous_commit": "on"}})
 	url := c.Database(t)
 	for _, text := range []string{"CREATE ROLE plain LOGIN", "CREATE SCHEMA kept AUTHORIZATION plain", "REVOKE ALL ON SCHEMA public FROM PUBLIC"} {
 		execAt(t, url, text)
