@@ -169,22 +169,8 @@ func (m *mover) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	steps, err := plan(from, to)
-	for _, s := range steps {
-		if s.columns != nil {
-			m.steps = append(m.steps, s)
-		} else if err == nil {
-			err = m.refuseRows(ctx, s)
-		}
-	}
+	m.steps, err = plan(from, to)
 	return err
-}
-
-// refuseRows refuses to leave anything behind that the target has no table for.
-func (m *mover) refuseRows(ctx context.Context, s step) error {
-	return m.From.Dump(ctx, s.source, s.source.Key, "", nil, nil, 1, func([]any) error {
-		return fmt.Errorf("the file has %s, which this version cannot keep in PostgreSQL: stay with the file until it can", s.name)
-	})
 }
 
 // begin opens the move, or takes up an unfinished one. It says whether the

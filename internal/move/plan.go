@@ -47,7 +47,7 @@ type target struct {
 type targetColumn struct{ name, kind string }
 
 // kinds are the types that a value of SQLite can become.
-var kinds = map[string]bool{"int8": true, "int4": true, "int2": true, "bool": true, "text": true, "bytea": true, "timestamptz": true, "float8": true}
+var kinds = map[string]bool{"int8": true, "int4": true, "int2": true, "bool": true, "text": true, "bytea": true, "timestamptz": true}
 
 // plan pairs the tables of both stores, column by column. What is in neither of
 // the lists of tables.go, or has no partner, is a fault: a move that leaves
@@ -61,10 +61,6 @@ func plan(from map[string]sqlite.Table, to map[string]target) ([]step, error) {
 		listed[t.name], filled[t.into()] = true, true
 		source, inSQLite := from[t.name]
 		there, inPostgres := to[t.into()]
-		if t.absent && inSQLite && !inPostgres {
-			steps = append(steps, step{table: t, source: source})
-			continue
-		}
 		if !inSQLite || !inPostgres {
 			fault("table %s is listed, but is not in both stores", t.name)
 			continue

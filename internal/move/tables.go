@@ -24,9 +24,6 @@ type table struct {
 	// that brings the projects to life: without keys nobody can ask for them, and
 	// without webhooks nothing of them is sent.
 	last bool
-	// absent says that PostgreSQL may have no such table yet. A file with rows in it
-	// is then refused, rather than moved without them.
-	absent bool
 }
 
 // tables are what moves, in order.
@@ -62,8 +59,6 @@ var tables = []table{
 	{name: "audit"},
 	{name: "minutes"},
 	{name: "sessions"},
-	{name: "calls", absent: true},
-	{name: "turns", absent: true},
 	{name: "projects", projectID: "id", columns: map[string]string{"project_id": "id"}, last: true},
 	{name: "api_keys", last: true},
 	{name: "webhooks", last: true, defaults: []string{"changed_at"}}, // now: by it nodes find what is new
