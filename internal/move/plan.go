@@ -47,7 +47,7 @@ type target struct {
 type targetColumn struct{ name, kind string }
 
 // kinds are the types that a value of SQLite can become.
-var kinds = map[string]bool{"int8": true, "int4": true, "int2": true, "bool": true, "text": true, "bytea": true, "timestamptz": true}
+var kinds = map[string]bool{"int8": true, "int4": true, "int2": true, "bool": true, "text": true, "bytea": true, "timestamptz": true, "float8": true}
 
 // plan pairs the tables of both stores, column by column. What is in neither of
 // the lists of tables.go, or has no partner, is a fault: a move that leaves

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 	"strings"
 	"time"
@@ -29,6 +30,13 @@ func convert(v any, kind string) (any, error) {
 				return nil, nil
 			}
 			return time.UnixMicro(n).UTC(), nil
+		}
+	case "float8":
+		switch v := v.(type) {
+		case nil, float64:
+			return v, nil
+		case int64:
+			return float64(v), nil
 		}
 	case "text":
 		switch v := v.(type) {
@@ -90,6 +98,8 @@ func (s *sum) add(row []any) error {
 			} else {
 				put('b', 0)
 			}
+		case float64:
+			put('f', math.Float64bits(v))
 		case time.Time:
 			put('t', uint64(v.UnixMicro()))
 		case string:

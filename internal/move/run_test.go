@@ -127,6 +127,8 @@ func fill(t *testing.T, conn *zombie.Conn, table string) {
 				v = []string{"pending", "success", "failed", "unrouted"}[i%4]
 			case c.name == "seq":
 				v = 1000 - i
+			case c.kind == "REAL":
+				v = float64(i) / 4
 			case c.kind == "INTEGER":
 				v = (i*31 + k) % 2 * (i + 1)
 				if c.name == "n" || c.name == "number" || c.name == "hour" || c.name == "minute" {

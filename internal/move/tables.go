@@ -59,6 +59,8 @@ var tables = []table{
 	{name: "audit"},
 	{name: "minutes"},
 	{name: "sessions"},
+	{name: "calls"},
+	{name: "turns"},
 	{name: "projects", projectID: "id", columns: map[string]string{"project_id": "id"}, last: true},
 	{name: "api_keys", last: true},
 	{name: "webhooks", last: true, defaults: []string{"changed_at"}}, // now: by it nodes find what is new

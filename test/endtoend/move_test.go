@@ -179,12 +179,12 @@ func (w *world) snapshot() map[string]any {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		seen[path] = nextRetry.ReplaceAllString(string(raw), `"nextRetryAt":"any"`)
+		seen[path] = anyRetry.ReplaceAllString(string(raw), `"nextRetryAt":"any"`)
 	}
 	return seen
 }
 
-var nextRetry = regexp.MustCompile(`"nextRetryAt":("[^"]*"|null)`)
+var anyRetry = regexp.MustCompile(`"nextRetryAt":("[^"]*"|null)`)
 
 func compareSnapshots(t *testing.T, before, after map[string]any) {
 	t.Helper()

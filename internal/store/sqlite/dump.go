@@ -63,11 +63,16 @@ func (s *Store) Dump(ctx context.Context, t Table, columns []string, where strin
 		q.WriteString(" WHERE " + strings.Join(conditions, " AND "))
 	}
 	fmt.Fprintf(&q, " ORDER BY %s LIMIT %d", strings.Join(t.Key, ", "), limit)
-	return s.readLoose(ctx, func(c *sqlite.Conn) error {
+	var stopped error // by f: no fault of the database
+	err := s.readLoose(ctx, func(c *sqlite.Conn) error {
 		return sqlitex.ExecuteTransient(c, q.String(), &sqlitex.ExecOptions{
-			Args: args, ResultFunc: func(st *sqlite.Stmt) error { return f(values(st)) },
+			Args: args, ResultFunc: func(st *sqlite.Stmt) error { stopped = f(values(st)); return stopped },
 		})
 	})
+	if stopped != nil {
+		return stopped
+	}
+	return err
 }
 
 // values copies a row out of a statement.
