@@ -49,6 +49,7 @@ func (s *Store) Accept(ctx context.Context, events []*phone.NewEvent, room store
 		for _, a := range groups {
 			a.carry()
 		}
+		s.getToKnow(len(events))
 		return out
 	}
 	release(room, out)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -105,4 +106,39 @@ func (s *Store) MakePartitions(ctx context.Context, from, to time.Time) error {
 		}
 	}
 	return nil
+}
+
+// filling counts what goes into the present week's partitions. While they are new
+// the planner knows nothing of them, takes a project's rows for few, and would read
+// all of them to find the ones it is given ids of. Autovacuum tells it better after
+// a minute or two; here it is told at once, and once more.
+type filling struct {
+	mu     sync.Mutex
+	week   time.Time
+	events int
+}
+
+// familiar is after how many events of a week the planner is told about it.
+var familiar = []int{2_000, 20_000}
+
+// getToKnow counts events, and has the planner told when it is time.
+func (s *Store) getToKnow(events int) {
+	week := partitionOf(time.Now())
+	s.filling.mu.Lock()
+	defer s.filling.mu.Unlock()
+	if s.filling.week != week {
+		s.filling.week, s.filling.events = week, 0
+	}
+	before := s.filling.events
+	s.filling.events += events
+	for _, n := range familiar {
+		if before < n && s.filling.events >= n {
+			s.background.Go(func() {
+				for _, p := range partitioned {
+					// It is for speed alone: what fails is left to autovacuum.
+					_ = s.readOne(context.Background(), func(t *tx) error { return eachText(t, "ANALYZE "+partitionName(p.table, week), nothing) })
+				}
+			})
+		}
+	}
 }

@@ -58,6 +58,7 @@ type Store struct {
 	background  sync.WaitGroup
 	closing     chan struct{}
 	once        sync.Once
+	filling     filling
 	lookedAhead atomic.Int64 // when partitions were last made, in Unix seconds
 	// projects remembers which project a webhook is of: that never changes.
 	projects sync.Map
