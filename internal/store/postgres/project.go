@@ -44,8 +44,10 @@ func (s *Store) FirstProject(ctx context.Context) (p phone.Project, found bool, 
 }
 
 // KeyByHash returns the key with that hash; NotFound where it is unknown or
-// revoked. It is asked for every request, so known keys stay in memory.
+// revoked. It is asked for every request, so known keys stay in memory for a
+// moment: a key that is revoked through another node is good here for keysKept more.
 func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k phone.Key, err error) {
+	asked := time.Now()
 	k, known, turn := s.keys.get(hash)
 	if known {
 		return k, nil
@@ -58,39 +60,49 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (k phone.Key, err 
 		return err
 	})
 	if err == nil {
-		s.keys.put(k, turn)
+		s.keys.put(k, turn, asked)
 	}
 	return k, err
 }
 
-// keyCache holds keys that were asked for. A revocation empties it; what was read
-// before one is not put in after it.
+// keyCache holds keys that were asked for. A revocation by this node empties it; what
+// was read before one is not put in after it.
 type keyCache struct {
 	mu   sync.RWMutex
 	turn int
-	keys map[[32]byte]phone.Key
+	keys map[[32]byte]knownKey
 }
 
-// maxKeys bounds the keys in memory.
-const maxKeys = 10_000
+// knownKey is a key, and when the database was asked for it.
+type knownKey struct {
+	phone.Key
+	asked time.Time
+}
+
+const (
+	// maxKeys bounds the keys in memory.
+	maxKeys = 10_000
+	// keysKept is how long a key is not asked for again.
+	keysKept = time.Second
+)
 
 func (c *keyCache) get(hash [32]byte) (k phone.Key, known bool, turn int) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	k, known = c.keys[hash]
-	return k, known, c.turn
+	kept, known := c.keys[hash]
+	return kept.Key, known && time.Since(kept.asked) < keysKept, c.turn
 }
 
-func (c *keyCache) put(k phone.Key, turn int) {
+func (c *keyCache) put(k phone.Key, turn int, asked time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if turn != c.turn {
 		return
 	}
 	if c.keys == nil || len(c.keys) >= maxKeys {
-		c.keys = map[[32]byte]phone.Key{}
+		c.keys = map[[32]byte]knownKey{}
 	}
-	c.keys[k.Hash] = k
+	c.keys[k.Hash] = knownKey{k, asked}
 }
 
 func (c *keyCache) clear() {
