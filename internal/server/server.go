@@ -158,17 +158,20 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w: choose another address with --listen", cfg.Listen, err)
 	}
+	defer func() {
+		if err != nil {
+			_ = listener.Close()
+		}
+	}()
 	s.pulse = pulse.New(s.store, cfg.Logger)
 	s.pulse.Start(ctx)
 	watchers, metrics, listeners := switchboard.NewWatchers(), newMetrics(), listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace, Ping: cfg.ListenPing})
 	measured := timed{s.store, metrics}
 	if s.traces, err = startTraces(ctx, cfg); err != nil {
-		_ = listener.Close()
 		return nil, err
 	}
 	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: resolver(cfg.Resolver)})
 	if err := s.join(ctx, unsealed, cfg); err != nil {
-		_ = listener.Close()
 		return nil, err
 	}
 	s.nodeMetrics(metrics.registry)
@@ -190,12 +193,10 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if p, ok := unsealed.(*postgres.Store); ok {
 		p.OnDue(s.dispatcher.Wake)
 	}
-	err = s.store.RemoveListeners(ctx, s.owner, time.Now())
-	if err == nil {
-		err = s.startDispatcher(ctx)
+	if err := s.store.RemoveListeners(ctx, s.owner, time.Now()); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		_ = listener.Close()
+	if err := s.startDispatcher(ctx); err != nil {
 		return nil, err
 	}
 	s.board = switchboard.New(switchboard.Config{
@@ -204,7 +205,6 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		Written: s.traces.Hook(), Shared: s.shared, Owner: s.owner,
 	})
 	if err := s.board.SettleTurns(ctx); err != nil {
-		_ = listener.Close()
 		return nil, err
 	}
 	if s.node != nil {
