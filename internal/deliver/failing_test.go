@@ -46,10 +46,16 @@ func (n *network) all() []string {
 
 func (n *network) count() int { return len(n.all()) }
 
-// first says whether the last request for a delivery was its first.
+// first says whether a delivery was asked for once only so far: others may be
+// under way at the same moment.
 func (n *network) first(id string) bool {
-	asked := n.all()
-	return slices.Index(asked, id) == len(asked)-1
+	times := 0
+	for _, asked := range n.all() {
+		if asked == id {
+			times++
+		}
+	}
+	return times == 1
 }
 
 func (l *ledger) left() int {
