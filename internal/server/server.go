@@ -140,6 +140,11 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		}
 	}()
 	unsealed := s.store
+	if p, ok := unsealed.(*postgres.Store); ok {
+		for _, w := range p.Warnings() {
+			cfg.Logger.Warn(w)
+		}
+	}
 	if s.store, err = sealSecrets(ctx, s.store, cfg); err != nil {
 		return nil, err
 	}
@@ -268,19 +273,24 @@ func (s *Server) ensureKey(ctx context.Context, given string) error {
 			return err
 		}
 		key.ProjectID = p.ID
-		if err := s.store.CreateKey(ctx, key); phone.CodeOf(err) == phone.Conflict {
-			return errors.New("the key given with --api-key was revoked: give another one")
-		} else if err != nil {
+		if err := s.store.CreateKey(ctx, key); phone.CodeOf(err) != phone.Conflict {
 			return err
 		}
-		return nil
+		// Another node that starts now may have been first.
+		if _, err := s.store.KeyByHash(ctx, key.Hash); phone.CodeOf(err) == phone.NotFound {
+			return errors.New("the key given with --api-key was revoked: give another one")
+		} else {
+			return err
+		}
 	}
 	p = phone.Project{ID: phone.NewID(phone.PrefixProject), Name: "default", CreatedAt: now}
 	key.ProjectID = p.ID
-	if err := s.store.CreateProject(ctx, p, key); err != nil {
+	switch made, err := s.store.CreateFirstProject(ctx, p, key); {
+	case err != nil:
 		return err
-	}
-	if given == "" {
+	case !made: // another node that starts now was first
+		return s.ensureKey(ctx, given)
+	case given == "":
 		s.NewKey = secret
 	}
 	return nil

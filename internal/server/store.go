@@ -23,6 +23,7 @@ type Store interface {
 	pulse.Store
 
 	FirstProject(ctx context.Context) (phone.Project, bool, error)
+	CreateFirstProject(ctx context.Context, p phone.Project, k phone.Key) (made bool, err error)
 	Prune(ctx context.Context, before time.Time, after string) (next string, err error)
 	// Whatever answers a webhook is wrapped in sealed.go.
 	Secrets(ctx context.Context) ([]store.Secret, error)

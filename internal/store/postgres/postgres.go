@@ -23,6 +23,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,7 @@ type Store struct {
 	// projects remembers which project a webhook is of: that never changes.
 	projects sync.Map
 	notifier notifier
+	warnings []string // see Warnings
 }
 
 // Open connects to the database that a postgres:// URL names, brings its schema up
@@ -93,7 +95,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 }
 
 func (s *Store) start(ctx context.Context, schema string) error {
-	if err := s.migrate(ctx, schema); err != nil {
+	if err := s.migrate(ctx, schema, migrations); err != nil {
 		return err
 	}
 	if err := s.lookAhead(ctx, time.Now()); err != nil {
@@ -103,6 +105,13 @@ func (s *Store) start(ctx context.Context, schema string) error {
 		return err
 	}
 	return s.adoptAtOpen(ctx)
+}
+
+// Warnings are what a person should know of the database, as Open found it.
+func (s *Store) Warnings() []string { return s.warnings }
+
+func (s *Store) warn(format string, args ...any) {
+	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
 }
 
 // Close ends the run and closes the connections. What the run still owned is

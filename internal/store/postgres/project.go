@@ -11,18 +11,34 @@ import (
 
 // CreateProject adds a project with its first key.
 func (s *Store) CreateProject(ctx context.Context, p phone.Project, k phone.Key) error {
-	return s.write(ctx, func(t *tx) error {
-		if err := insertKey(t, k); err != nil {
+	return s.write(ctx, func(t *tx) error { return createProject(ctx, t, p, k) })
+}
+
+// CreateFirstProject adds a project with its first key where there is none yet, and
+// says whether it did: of nodes that start together on an empty database one does.
+func (s *Store) CreateFirstProject(ctx context.Context, p phone.Project, k phone.Key) (made bool, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		exec(t, "lockMigrations")
+		there, err := one(t, "firstProject", func(*row) {})
+		if made = !there; err != nil || there {
 			return err
 		}
-		if err := exec(t, "insertProject", p.ID, p.Name, micros(p.CreatedAt)); err != nil {
-			return err
-		}
-		if err := t.note(ctx, p.ID, phone.ProjectCreated, p.ID, p.Name); err != nil {
-			return err
-		}
-		return noteKey(ctx, t, k)
+		return createProject(ctx, t, p, k)
 	})
+	return made && err == nil, err
+}
+
+func createProject(ctx context.Context, t *tx, p phone.Project, k phone.Key) error {
+	if err := insertKey(t, k); err != nil {
+		return err
+	}
+	if err := exec(t, "insertProject", p.ID, p.Name, micros(p.CreatedAt)); err != nil {
+		return err
+	}
+	if err := t.note(ctx, p.ID, phone.ProjectCreated, p.ID, p.Name); err != nil {
+		return err
+	}
+	return noteKey(ctx, t, k)
 }
 
 // Project returns a project; NotFound where there is none.

@@ -17,6 +17,8 @@ import (
 // Store is what the suite needs of a store: what the program needs, and Close.
 type Store interface {
 	CreateProject(ctx context.Context, p phone.Project, k phone.Key) error
+	CreateFirstProject(ctx context.Context, p phone.Project, k phone.Key) (made bool, err error)
+	FirstProject(ctx context.Context) (phone.Project, bool, error)
 	KeyByHash(ctx context.Context, hash [32]byte) (phone.Key, error)
 	CreateKey(ctx context.Context, k phone.Key) error
 	RevokeKey(ctx context.Context, projectID, id string, at time.Time) error
@@ -64,6 +66,7 @@ type Store interface {
 func Run(t *testing.T, open func(t *testing.T, place string) Store, without ...string) {
 	for _, c := range append(turnTests, []concern{
 		{"Keys", keys},
+		{"TheFirstProject", firstProject},
 		{"AcceptIsAllOrNothingForEachEvent", acceptEach},
 		{"IdempotencyKeys", idempotency},
 		{"HistoryIsWhatCameBefore", history},
