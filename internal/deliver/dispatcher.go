@@ -46,6 +46,8 @@ const (
 	laneLength = 256
 	// storePause is the wait before the store is asked again after a fault.
 	storePause = time.Second
+	// maxIdle bounds the goroutines kept for further attempts.
+	maxIdle = 128
 	// maxRecorded bounds the results of one transaction.
 	maxRecorded = 512
 	// DefaultDisableAfter is how long an endpoint may fail before its webhook is disabled.
@@ -99,6 +101,8 @@ type Dispatcher struct {
 	unsent    []*phone.Job // what was held, and did not start, when it was halted
 	results   []outcome
 	work      sync.WaitGroup // attempts and loads under way
+	idle      int            // goroutines that wait for one of tasks
+	tasks     chan task      // as many as wait for one, at most
 
 	recorderWake chan struct{}
 	recorderDone chan struct{}
@@ -109,6 +113,14 @@ type outcome struct {
 	*phone.Result
 	lane *lane
 	done chan store.Recorded // for who waits for it; may be nil
+}
+
+// task is an attempt to be made.
+type task struct {
+	lane     *lane
+	endpoint *endpoint
+	job      *phone.Job
+	probe    bool
 }
 
 // New returns a dispatcher that does nothing until Start.
@@ -142,6 +154,7 @@ func New(cfg Config) *Dispatcher {
 		sender:       sender{store: cfg.Store, transport: cfg.Transport, schedule: cfg.Schedule, userAgent: cfg.UserAgent},
 		lanes:        map[string]*lane{},
 		turnsOf:      map[string]int{},
+		tasks:        make(chan task, maxIdle),
 		recorderWake: make(chan struct{}, 1),
 		recorderDone: make(chan struct{}),
 	}
@@ -202,6 +215,7 @@ func (d *Dispatcher) Stop(ctx context.Context) error {
 		<-done
 	}
 	d.life.Load().cancel()
+	close(d.tasks)
 	close(d.recorderWake)
 	<-d.recorderDone
 	return d.cfg.Store.HandBack(context.WithoutCancel(ctx), d.unsent)
@@ -438,8 +452,25 @@ func (d *Dispatcher) pump(changed *lane) {
 		d.ring = append(d.ring, l)
 		d.inFlight++
 		d.work.Add(1)
-		go d.run(l, l.endpoint, j, probe)
+		d.perform(task{l, l.endpoint, j, probe})
 	}
+}
+
+// perform makes an attempt in a goroutine that has made one before, where one is
+// idle: its stack has grown to what an attempt needs. The caller holds mu.
+func (d *Dispatcher) perform(t task) {
+	if d.idle > 0 {
+		d.idle--
+		d.tasks <- t
+		return
+	}
+	go func() {
+		for more := true; more; t, more = <-d.tasks {
+			if !d.run(t.lane, t.endpoint, t.job, t.probe) {
+				return
+			}
+		}
+	}()
 }
 
 // rung is what a lane's start alarm does.
@@ -451,8 +482,9 @@ func (d *Dispatcher) rung(l *lane) {
 	d.pump(l)
 }
 
-// run makes one attempt of a job and passes the result on to be recorded.
-func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job, probe bool) {
+// run makes one attempt of a job and passes the result on to be recorded. It says
+// whether its goroutine counts as idle now, and is to wait for the next task.
+func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job, probe bool) (stay bool) {
 	defer d.work.Done()
 	res, err := d.sender.attempt(d.ctx(), e, j, probe)
 	d.mu.Lock()
@@ -460,12 +492,12 @@ func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job, probe bool) {
 	d.inFlight--
 	l.inFlight--
 	if d.life.Load().lost {
-		return // it is another run's to send, and to know of
+		return false // it is another run's to send, and to know of
 	}
 	if err != nil {
 		d.cfg.Logger.Warn("delivery could not be read: trying again", "delivery", j.DeliveryID, "error", err)
 		d.again(l, j, probe)
-		return
+		return false
 	}
 	d.judge(l, e, res)
 	if !l.strict() && !probe {
@@ -477,8 +509,12 @@ func (d *Dispatcher) run(l *lane, e *endpoint, j *phone.Job, probe bool) {
 	}
 	d.results = append(d.results, outcome{Result: res, lane: l})
 	d.wakeRecorder()
+	if stay = d.idle < maxIdle; stay {
+		d.idle++
+	}
 	d.pump(l)
 	d.load(l)
+	return stay
 }
 
 // again gives a job that could not be read back to the store, after a pause: it

@@ -22,10 +22,13 @@ func Render(c phone.Content) ([]byte, error) {
 	if c.Body != nil {
 		return c.Body, nil
 	}
-	// Compact and escaped, whatever form it was kept in.
-	state, err := json.Marshal(json.RawMessage(c.Event.State))
-	if err != nil {
-		return nil, err
+	state := []byte("null")
+	if c.Event.State != nil {
+		// Compact and escaped, whatever form it was kept in.
+		var err error
+		if state, err = json.Marshal(json.RawMessage(c.Event.State)); err != nil {
+			return nil, err
+		}
 	}
 	size := 256 + len(c.Event.Data) + len(state)
 	for _, m := range c.History {
