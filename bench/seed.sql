@@ -3,23 +3,22 @@ PRAGMA synchronous = OFF;
 PRAGMA cache_size = -262144;
 DROP INDEX deliveries_by_project;
 DROP INDEX deliveries_by_agent;
-DROP INDEX messages_by_number;
-DROP INDEX messages_by_conversation;
 -- One agent of the team each, with its number and webhook.
 CREATE TEMP TABLE team AS
   SELECT row_number() OVER (ORDER BY a.id) - 1 AS i, a.project_id, a.id AS agent, n.id AS number, n.phone_number AS phone, w.id AS webhook
   FROM agents a JOIN numbers n ON n.agent_id = a.id JOIN webhooks w ON w.agent_id = a.id;
 CREATE UNIQUE INDEX temp.team_by_i ON team (i);
+CREATE TEMP TABLE start AS SELECT coalesce(max(seq), 0) AS seq FROM messages;
 -- Ten old conversations of each, which all of the old messages are of.
-INSERT INTO conversations (id, project_id, agent_id, number_id, phone_number, participant, message_count, last_at, last_preview, created_at)
+INSERT INTO conversations (id, project_id, agent_id, number_id, phone_number, participant, message_count, last_at, last_preview, last_seq, created_at)
   WITH RECURSIVE k(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM k WHERE i < 999)
-  SELECT printf('conv_%026d', k.i), project_id, agent, number, phone, printf('+1404%07d', 2000000 + k.i), ?1 / 1000, 0, 'old', 0
-  FROM k JOIN team ON team.i = k.i % 100;
-INSERT INTO messages (conversation_id, n, id, number_id, direction, channel, sender, recipient, body, media_urls, at)
+  SELECT printf('conv_%026d', k.i), project_id, agent, number, phone, printf('+1404%07d', 2000000 + k.i), ?1 / 1000, 0, 'old', start.seq + (k.i + 1) * (?1 / 1000), 0
+  FROM start, k JOIN team ON team.i = k.i % 100;
+INSERT INTO messages (seq, prior, conversation_id, n, id, number_id, direction, channel, sender, recipient, body, media_urls, at)
   WITH RECURSIVE k(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM k WHERE i < ?1 - 1)
-  SELECT printf('conv_%026d', k.i / (?1 / 1000)), 1 + k.i % (?1 / 1000), printf('msg_%026d', k.i), number, 'inbound', 'sms',
+  SELECT start.seq + k.i + 1, iif(k.i % (?1 / 1000), start.seq + k.i, 0), printf('conv_%026d', k.i / (?1 / 1000)), 1 + k.i % (?1 / 1000), printf('msg_%026d', k.i), number, 'inbound', 'sms',
     printf('+1404%07d', 2000000 + k.i / (?1 / 1000)), phone, 'Hello there, where is my order? I have been waiting for it.', '', 1700000000000000 + k.i
-  FROM k JOIN team ON team.i = k.i / (?1 / 1000) % 100;
+  FROM start, k JOIN team ON team.i = k.i / (?1 / 1000) % 100;
 INSERT INTO deliveries (id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel, direction, context_limit,
     history_before, status, attempts, round, round_attempts, handed, next_attempt_at, last_attempt_at, ended, test, strict, created_at, data, state, body)
   WITH RECURSIVE k(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM k WHERE i < ?1 - 1)
@@ -32,8 +31,6 @@ INSERT INTO attempts (delivery_id, number, id, url, sent_at, duration_us, legacy
   SELECT printf('del_%026d', k.i), 1, printf('att_%026d', k.i), 'http://127.0.0.1/hook', 1700000000000000 + k.i * 100000, 1000,
     'sha256=0000000000000000000000000000000000000000000000000000000000000000', 'v1,00000000000000000000000000000000000000000000', 200, '', ''
   FROM k;
-CREATE UNIQUE INDEX messages_by_conversation ON messages (conversation_id, n);
-CREATE INDEX messages_by_number ON messages (number_id, seq);
 CREATE INDEX deliveries_by_project ON deliveries (project_id, created_at);
 CREATE INDEX deliveries_by_agent ON deliveries (agent_id, created_at);
 INSERT INTO counts_hourly (project_id, hour, event_type, success, failed, pending)

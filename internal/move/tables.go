@@ -30,10 +30,13 @@ type table struct {
 var tables = []table{
 	{name: "agents"},
 	{name: "numbers"},
-	{name: "conversations", defaults: []string{"owner"}}, // no run: whoever has an event for it looks
+	{
+		name: "conversations", defaults: []string{"owner"}, // no run: whoever has an event for it looks
+		left: []string{"last_seq"},
+	},
 	{
 		name: "messages", projectID: "(SELECT c.project_id FROM conversations c WHERE c.id = messages.conversation_id)",
-		left: []string{"seq"}, // the place in SQLite's own file; n is the one in the conversation
+		left: []string{"seq", "prior"}, // places in SQLite's own file; n is the one in the conversation
 	},
 	{name: "events"},
 	{
@@ -44,6 +47,7 @@ var tables = []table{
 			"owner":  "CASE status WHEN 'pending' THEN -1 ELSE 0 END",
 			"handed": "CASE WHEN handed > 0 THEN -1 ELSE 0 END",
 		},
+		left:  []string{"prior"},
 		loose: []string{"owner"},
 	},
 	{name: "attempts", projectID: "(SELECT d.project_id FROM deliveries d WHERE d.id = attempts.delivery_id)"},

@@ -70,7 +70,8 @@ type acceptance struct {
 
 	route        *route
 	conversation *conversation
-	before       int // messages of the conversation before this event
+	before       int   // messages of the conversation before this event
+	prior        int64 // the last of them, by seq; 0 for none
 	history      []phone.Message
 	data         []byte
 	callKnown    bool
@@ -157,34 +158,48 @@ func (a *acceptance) converse() error {
 	}
 	k := conversationKey{a.route.number.ID, e.Participant}
 	c, known := a.cache.conversations.get(k)
-	a.conversation = c
 	if !known {
-		return a.openConversation(k, adds)
+		c = &conversation{}
+		var err error
+		known, err = one(a.Conn, "findConversation", func(r *row) {
+			c.id, c.agentID, c.state, c.count, c.lastAt, c.preview, c.last = r.text(), r.text(), r.bytes(), r.int(), r.int64(), r.text(), r.int64()
+		}, k.numberID, k.participant)
+		if err != nil {
+			return err
+		}
+		if !known {
+			c.id, c.lastAt, c.preview = phone.NewID(phone.PrefixConversation), micros(e.At), preview(e.Body)
+		}
+		a.cache.conversations.put(k, c)
 	}
-	a.before = c.count
-	if adds == 0 && c.agentID == a.route.agentID {
+	a.conversation, a.before, a.prior = c, c.count, c.last
+	if known && adds == 0 && c.agentID == a.route.agentID {
 		return nil
 	}
 	c.agentID = a.route.agentID
 	if adds == 1 {
+		var err error
+		if c.last, err = a.nextSeq(); err != nil {
+			return err
+		}
 		c.count, c.lastAt, c.preview = c.count+1, max(c.lastAt, micros(e.At)), preview(e.Body)
 	}
-	return exec(a.Conn, "touchKnown", c.id, c.agentID, c.count, c.lastAt, c.preview)
+	if known {
+		return exec(a.Conn, "touchConversation", c.id, c.agentID, c.count, c.lastAt, c.preview, c.last)
+	}
+	return exec(a.Conn, "openConversation", c.id, e.ProjectID, c.agentID, k.numberID, a.route.number.PhoneNumber, k.participant,
+		c.count, c.lastAt, c.preview, c.last, micros(e.At))
 }
 
-func (a *acceptance) openConversation(k conversationKey, adds int) error {
-	e, c := a.event, &conversation{agentID: a.route.agentID, preview: preview(a.event.Body)}
-	_, err := one(a.Conn, "touchConversation", func(r *row) { c.id, c.state, c.count, c.lastAt = r.text(), r.bytes(), r.int(), r.int64() },
-		phone.NewID(phone.PrefixConversation), e.ProjectID, c.agentID, k.numberID, a.route.number.PhoneNumber,
-		e.Participant, micros(e.At), c.preview, adds)
-	if err != nil {
-		return err
+// nextSeq is the place of the next message among all messages.
+func (t *tx) nextSeq() (int64, error) {
+	if t.cache.seq == 0 {
+		if _, err := one(t.Conn, "lastSeq", func(r *row) { t.cache.seq = r.int64() }); err != nil {
+			return 0, err
+		}
 	}
-	a.before, a.conversation = c.count-adds, c
-	if adds == 1 {
-		a.cache.conversations.put(k, c)
-	}
-	return nil
+	t.cache.seq++
+	return t.cache.seq, nil
 }
 
 func preview(s string) string {
@@ -220,7 +235,7 @@ func (a *acceptance) append() error {
 		media = string(b)
 	}
 	c.add(m)
-	return exec(a.Conn, "insertMessage", c.id, c.count, m.ID, m.NumberID, string(m.Direction), string(m.Channel),
+	return exec(a.Conn, "insertMessage", c.last, a.prior, c.id, c.count, m.ID, m.NumberID, string(m.Direction), string(m.Channel),
 		m.From, m.To, m.Body, media, micros(m.At))
 }
 
@@ -233,7 +248,7 @@ func (a *acceptance) lookBack() error {
 	need := min(a.route.binding.Webhook.ContextLimit, a.before)
 	c.need = need
 	if len(c.tail) < need {
-		tail, err := history(a.Conn, phone.Event{ConversationID: c.id, HistoryBefore: int64(a.before) + 1}, need)
+		tail, err := history(a.Conn, c.id, a.prior, need)
 		if err != nil {
 			return err
 		}
@@ -282,7 +297,7 @@ func (a *acceptance) bind() error {
 		}
 		a.out.Job, job.Webhook = job, b.Webhook
 	}
-	return insertDelivery(a.tx, job, event, b, false, next)
+	return insertDelivery(a.tx, job, event, a.prior, b, false, next)
 }
 
 // bindTurn binds a turn: it is held by its caller from the first, or has ended.
@@ -312,9 +327,10 @@ func (a *acceptance) carry(j *phone.Job, e phone.Event) {
 	}
 }
 
-// insertDelivery writes a new delivery of a job with its event. next is when it
-// is due; 0 says that the dispatcher holds it.
-func insertDelivery(t *tx, j *phone.Job, e phone.Event, b phone.Binding, test bool, next int64) error {
+// insertDelivery writes a new delivery of a job with its event. prior is where its
+// history begins, by seq, or noPrior; next is when it is due, and 0 says that the
+// dispatcher holds it.
+func insertDelivery(t *tx, j *phone.Job, e phone.Event, prior int64, b phone.Binding, test bool, next int64) error {
 	_, limit := target(b)
 	handed := int64(0)
 	if j.Handed {
@@ -327,7 +343,7 @@ func insertDelivery(t *tx, j *phone.Job, e phone.Event, b phone.Binding, test bo
 	t.count(j.ProjectID, created, string(j.EventType), "", b.Status, 1)
 	return exec(t.Conn, "insertDelivery", j.DeliveryID, j.ProjectID, j.AgentID, j.WebhookID, j.ConversationID, j.MessageID,
 		string(j.EventType), string(j.Channel), string(e.Direction), limit, e.HistoryBefore, string(b.Status), j.RoundAttempts, handed,
-		next, b.Error, test, created, e.Data, e.State, isStrict(b))
+		next, b.Error, test, created, e.Data, e.State, isStrict(b), prior)
 }
 
 // isStrict says whether a binding's webhook asks for strict order.

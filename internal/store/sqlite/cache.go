@@ -9,6 +9,7 @@ import "switchhook.dev/switchhook/internal/phone"
 type cache struct {
 	routes        generations[routeKey, *route]
 	conversations generations[conversationKey, *conversation]
+	seq           int64 // of the last message; 0 where it is not known
 }
 
 // Sizes of the cache, in entries of one generation; there are two.
@@ -27,6 +28,7 @@ func newCache() *cache {
 func (c *cache) clear() {
 	c.routes.clear()
 	c.conversations.clear()
+	c.seq = 0
 }
 
 // routeKey is what an event says about where it belongs. agentID is empty where
@@ -50,6 +52,7 @@ type conversation struct {
 	count   int
 	lastAt  int64
 	preview string
+	last    int64 // its last message, by seq; 0 for none
 	// tail is the last messages, oldest first, without a gap. Jobs hold parts of
 	// it: what is in it never changes, it only grows, or is replaced.
 	tail []phone.Message

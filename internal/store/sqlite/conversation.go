@@ -66,7 +66,11 @@ func (s *Store) Messages(ctx context.Context, projectID, conversationID string, 
 		if _, err := conversationByID(c, projectID, conversationID); err != nil {
 			return err
 		}
-		out, more, err = messages(c, "messagesOfConversation", conversationID, p)
+		end, err := endOf(c, conversationID)
+		if err != nil {
+			return err
+		}
+		out, more, err = page(c, chains{{conversationID, end}}, p)
 		return err
 	})
 	return out, more, err
@@ -79,19 +83,16 @@ func (s *Store) NumberMessages(ctx context.Context, projectID, numberID string, 
 		if _, err := numberByID(c, projectID, numberID); err != nil {
 			return err
 		}
-		out, more, err = messages(c, "messagesOfNumber", numberID, p)
+		var all chains
+		err := each(c, "endsOfNumber", func(r *row) error {
+			all = append(all, chain{r.text(), r.int64()})
+			return nil
+		}, numberID)
+		if err != nil {
+			return err
+		}
+		out, more, err = page(c, all, p)
 		return err
 	})
 	return out, more, err
-}
-
-func messages(c *sqlite.Conn, name, id string, p store.Page) (out []phone.Message, more bool, err error) {
-	err = each(c, name, func(r *row) error {
-		out = append(out, readMessage(r))
-		return nil
-	}, id, p.Before, p.After, p.Limit+1, p.Offset)
-	if len(out) > p.Limit {
-		return out[:p.Limit], true, err
-	}
-	return out, false, err
 }

@@ -128,7 +128,7 @@ func (s *Store) Hurry(ctx context.Context, webhookID string, now time.Time) erro
 // and the limit of history are frozen when the delivery is bound.
 func (s *Store) Content(ctx context.Context, projectID, deliveryID string) (out phone.Content, err error) {
 	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
-		limit := 0
+		limit, prior := 0, int64(0)
 		ok, err := one(c, "content", func(r *row) {
 			limit, out.Body = r.int(), r.bytes()
 			out.Event = phone.Event{
@@ -136,30 +136,23 @@ func (s *Store) Content(ctx context.Context, projectID, deliveryID string) (out 
 				Channel: phone.Channel(r.text()), Direction: phone.Direction(r.text()), ConversationID: r.text(), MessageID: r.text(),
 				Data: r.bytes(), State: r.bytes(), HistoryBefore: r.int64(), At: fromMicros(r.int64()),
 			}
+			prior = r.int64()
 		}, deliveryID)
 		if err := orNotFound(ok && out.Event.ProjectID == projectID, err, "delivery", deliveryID); err != nil {
 			return err
 		}
-		if out.Body == nil {
-			out.History, err = history(c, out.Event, limit)
+		// The end of a call carries its whole transcript instead of any history.
+		if out.Body != nil || out.Event.Type == phone.EventCallEnded {
+			return nil
 		}
+		if prior == noPrior {
+			if prior, err = priorTo(c, out.Event); err != nil {
+				return err
+			}
+		}
+		out.History, err = history(c, out.Event.ConversationID, prior, limit)
 		return err
 	})
-	return out, err
-}
-
-// history reads the last messages, at most limit, before an event in its
-// conversation, oldest first. The end of a call carries its whole transcript
-// instead of any.
-func history(c *sqlite.Conn, e phone.Event, limit int) (out []phone.Message, err error) {
-	if limit == 0 || e.ConversationID == "" || e.Type == phone.EventCallEnded {
-		return nil, nil
-	}
-	err = each(c, "history", func(r *row) error {
-		out = append(out, readMessage(r))
-		return nil
-	}, e.ConversationID, e.HistoryBefore, limit)
-	slices.Reverse(out)
 	return out, err
 }
 
@@ -233,7 +226,7 @@ func goneWebhook(ctx context.Context, t *tx, id, url string) error {
 // and out of the lanes' sight for as long as that attempt can take.
 func (s *Store) CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error {
 	return s.writeHot(ctx, func(t *tx) error {
-		return insertDelivery(t, j, e, phone.Binding{Webhook: &w, Status: phone.Pending}, true, micros(notBefore))
+		return insertDelivery(t, j, e, noPrior, phone.Binding{Webhook: &w, Status: phone.Pending}, true, micros(notBefore))
 	})
 }
 

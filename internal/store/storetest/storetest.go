@@ -29,6 +29,8 @@ type Store interface {
 	CreateAgent(ctx context.Context, a phone.Agent) error
 	DeleteAgent(ctx context.Context, projectID, id string, at time.Time, inFlight []string) (phone.Agent, error)
 	CreateNumber(ctx context.Context, n phone.Number) error
+	Numbers(ctx context.Context, projectID string, limit, offset int) ([]phone.Number, int, error)
+	NumberMessages(ctx context.Context, projectID, numberID string, p store.Page) ([]phone.Message, bool, error)
 	Accept(ctx context.Context, events []*phone.NewEvent, room store.Room) []phone.Accepted
 	SetWebhook(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
 	SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error)
@@ -70,6 +72,7 @@ func Run(t *testing.T, open func(t *testing.T, place string) Store, without ...s
 		{"AcceptIsAllOrNothingForEachEvent", acceptEach},
 		{"IdempotencyKeys", idempotency},
 		{"HistoryIsWhatCameBefore", history},
+		{"MessagesPageByPage", messages},
 		{"HandedOverAndDeleted", handedAndDeleted},
 		{"AfterACrash", crashed},
 		{"MayBeSent", mayBeSent},

@@ -1,18 +1,15 @@
--- name: touchConversation
--- kept to one by conversations_by_pair; ?9 is 1 where the event adds a message
-INSERT INTO conversations (id, project_id, agent_id, number_id, phone_number, participant,
-  message_count, last_at, last_preview, created_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?9, ?7, ?8, ?7)
-ON CONFLICT (number_id, participant) DO UPDATE SET
-  agent_id = excluded.agent_id,
-  message_count = message_count + ?9,
-  last_at = max(last_at, iif(?9, excluded.last_at, 0)),
-  last_preview = iif(?9, excluded.last_preview, last_preview)
-RETURNING id, metadata, message_count, last_at
+-- name: findConversation
+-- served by conversations_by_pair
+SELECT id, agent_id, metadata, message_count, last_at, last_preview, last_seq
+FROM conversations WHERE number_id = ?1 AND participant = ?2
 
--- name: touchKnown
--- touchConversation for one that is in memory
-UPDATE conversations SET agent_id = ?2, message_count = ?3, last_at = ?4, last_preview = ?5 WHERE id = ?1
+-- name: openConversation
+INSERT INTO conversations (id, project_id, agent_id, number_id, phone_number, participant,
+  message_count, last_at, last_preview, last_seq, created_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+
+-- name: touchConversation
+UPDATE conversations SET agent_id = ?2, message_count = ?3, last_at = ?4, last_preview = ?5, last_seq = ?6 WHERE id = ?1
 
 -- name: conversation
 SELECT id, project_id, agent_id, number_id, phone_number, participant,
@@ -32,24 +29,21 @@ SELECT count(*) FROM conversations WHERE project_id = ?1 AND (?2 = '' OR agent_i
 UPDATE conversations SET metadata = ?3 WHERE id = ?2 AND project_id = ?1 RETURNING id
 
 -- name: insertMessage
-INSERT INTO messages (conversation_id, n, id, number_id, direction, channel, sender, recipient, body, media_urls, at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+INSERT INTO messages (seq, prior, conversation_id, n, id, number_id, direction, channel, sender, recipient, body, media_urls, at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 
--- name: history
--- served by messages_by_conversation. The parameters stand in expressions because
--- this SQLite prepares a statement anew for each value of a bare one that its
--- planner looked at, which costs more than running it.
-SELECT n, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at
-FROM messages WHERE conversation_id = (?1 || '') AND n < (?2 + 0) ORDER BY n DESC LIMIT (?3 + 0)
+-- name: lastSeq
+SELECT coalesce(max(seq), 0) FROM messages
 
--- name: messagesOfConversation
--- served by messages_by_conversation
-SELECT n, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at
-FROM messages WHERE conversation_id = ?1 AND (?2 = '' OR id < ?2) AND (?3 = '' OR id > ?3)
-ORDER BY n DESC LIMIT (?4 + 0) OFFSET (?5 + 0)
+-- name: message
+-- served by the primary key
+SELECT n, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at, prior
+FROM messages WHERE seq = ?1
 
--- name: messagesOfNumber
--- served by messages_by_number
-SELECT n, id, conversation_id, number_id, direction, channel, sender, recipient, body, media_urls, at
-FROM messages WHERE number_id = ?1 AND (?2 = '' OR id < ?2) AND (?3 = '' OR id > ?3)
-ORDER BY seq DESC LIMIT (?4 + 0) OFFSET (?5 + 0)
+-- name: endOfConversation
+-- served by the primary key
+SELECT last_seq FROM conversations WHERE id = ?1
+
+-- name: endsOfNumber
+-- served by conversations_by_pair
+SELECT id, last_seq FROM conversations WHERE number_id = ?1

@@ -1,12 +1,12 @@
 -- name: insertDelivery
 INSERT INTO deliveries (id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel, direction,
   context_limit, history_before, status, attempts, round, round_attempts, handed, next_attempt_at, last_attempt_at, ended,
-  test, created_at, data, state, strict)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 1, ?13, ?14, ?15, 0, ?16, ?17, ?18, ?19, ?20, ?21)
+  test, created_at, data, state, strict, prior)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 1, ?13, ?14, ?15, 0, ?16, ?17, ?18, ?19, ?20, ?21, ?22)
 
 -- name: content
 SELECT context_limit, body, project_id, agent_id, event_type, channel, direction, conversation_id, message_id,
-  data, state, history_before, created_at
+  data, state, history_before, created_at, prior
 FROM deliveries WHERE id = ?1
 
 -- name: job
