@@ -2,8 +2,9 @@ package postgres
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,6 +25,7 @@ const (
 	codeLockNotAvailable  = "55P03"
 	codeUndefinedTable    = "42P01"
 	codeInvalidPassword   = "28P01"
+	codeNotLetIn          = "28000"
 	codeInvalidCharacters = "22021"
 	codeUntranslatable    = "22P05"
 )
@@ -85,16 +87,46 @@ func errReadOnly(err error) error {
 	}
 }
 
-// explainOpen says what to do about a database that a start cannot use. The cause
-// holds no password.
+// explainOpen says what to do about a database that a start cannot use, in one
+// sentence. The cause holds no password.
 func explainOpen(err error) error {
+	// The driver lists what it tried, line by line.
+	cause := strings.Join(strings.Fields(err.Error()), " ")
+	return &openError{message: adviceFor(err, cause), cause: err}
+}
+
+// openError is an error whose cause is in its message already.
+type openError struct {
+	message string
+	cause   error
+}
+
+func (e *openError) Error() string { return e.message }
+func (e *openError) Unwrap() error { return e.cause }
+
+func adviceFor(err error, cause string) string {
+	_, unknownAuthority := errors.AsType[x509.UnknownAuthorityError](err)
+	_, otherName := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case unknownAuthority:
+		return "the certificate of the database is by an authority that this machine does not know: name the file of the authority's own with sslrootcert in --database: " + cause
+	case otherName:
+		return "the certificate of the database is not for the host that --database names: connect to a name that it is for, or have one issued for this one: " + cause
+	case isInvalid && invalid.Reason == x509.Expired:
+		return "the certificate of the database has expired, or is not valid yet: renew it, and look at the clocks: " + cause
+	case strings.Contains(cause, "server refused TLS connection"):
+		return "the database speaks no TLS, and sslmode in --database asks for it: switch ssl on in its postgresql.conf: " + cause
+	}
 	switch codeOf(err) {
 	case codeDenied:
-		return fmt.Errorf("the database refuses what the start needs: let the user of --database own its schema: %w", err)
+		return "the database refuses what the start needs: let the user of --database own its schema: " + cause
 	case codeInvalidPassword:
-		return fmt.Errorf("the database refuses the user or password of --database: %w", err)
+		return "the database refuses the user or password of --database: " + cause
+	case codeNotLetIn:
+		return "the database does not let this user in from here, or not in this way: look at its pg_hba.conf, and at sslmode, sslcert and sslkey in --database: " + cause
 	case codeInvalidSchema:
-		return fmt.Errorf("there is no schema to keep anything in: create one for the user of --database, or name it with ?schema=: %w", err)
+		return "there is no schema to keep anything in: create one for the user of --database, or name it with ?schema=: " + cause
 	}
-	return fmt.Errorf("cannot open the database of --database: %w: does it run, and may this machine connect to it?", err)
+	return "cannot open the database of --database: does it run, and may this machine connect to it? " + cause
 }

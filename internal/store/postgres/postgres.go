@@ -32,9 +32,6 @@ import (
 )
 
 const (
-	// defaultConns is how many connections a node opens, where the URL does not say
-	// (pool_max_conns): few, since a database serves all nodes with a few hundred.
-	defaultConns = 16
 	// acquireWait is how long a call waits for a connection before it gives up.
 	acquireWait = time.Second
 	// txLimit bounds one transaction: a database that takes longer is as good as away.

@@ -12,15 +12,16 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
+// TestStore runs the suite as a role that owns its schema, and may do nothing else.
 func TestStore(t *testing.T) {
-	pgtest.URL(t) // or it is left out
+	cluster := pgtest.Shared(t) // or it is left out
 	var mu sync.Mutex
 	databases := map[string]string{}
 	storetest.Run(t, func(t *testing.T, place string) storetest.Store {
 		mu.Lock()
 		defer mu.Unlock()
 		if databases[place] == "" {
-			databases[place] = pgtest.URL(t)
+			databases[place] = cluster.Plain(t)
 		}
 		s, err := postgres.Open(context.Background(), databases[place])
 		if err != nil {

@@ -9,6 +9,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -43,6 +44,8 @@ type Options struct {
 	Fsync bool
 	// Settings are lines of postgresql.conf.
 	Settings map[string]string
+	// Admit are lines of pg_hba.conf, before those that let everybody in.
+	Admit []string
 }
 
 // Cluster is a PostgreSQL server with its data.
@@ -233,6 +236,9 @@ func create(bin string, o Options) (c *Cluster, err error) {
 	if err := c.configure(settings); err != nil {
 		return nil, err
 	}
+	if err := c.admit(o.Admit); err != nil {
+		return nil, err
+	}
 	return c, c.start()
 }
 
@@ -249,6 +255,21 @@ func (c *Cluster) configure(settings map[string]string) error {
 		}
 	}
 	return f.Close()
+}
+
+// admit puts lines before those of pg_hba.conf; the first that fits counts.
+func (c *Cluster) admit(lines []string) error {
+	file := filepath.Join(c.data(), "pg_hba.conf")
+	before, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0) // it stays the server's
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strings.Join(lines, "\n") + "\n" + string(before))
+	return errors.Join(err, f.Close())
 }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
@@ -553,6 +574,31 @@ func (c *Cluster) Bouncer(t testing.TB, databaseURL string, settings map[string]
 			t.Fatal("PgBouncer takes no connections:", err)
 		}
 	}
+}
+
+// Plain returns the URL of a fresh database for a role that owns nothing but a schema
+// of its name in it: it is no superuser, and may make neither schemas nor temporary
+// tables.
+func (c *Cluster) Plain(t testing.TB) string {
+	t.Helper()
+	role := fmt.Sprint("plain", databases.Add(1))
+	c.Exec(t, "CREATE ROLE "+role+" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE")
+	t.Cleanup(func() { _ = c.exec("DROP ROLE IF EXISTS " + role) }) // after its database, in which it owns things
+	database := c.Database(t)
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	for _, text := range []string{
+		"REVOKE ALL ON DATABASE " + conn.Config().Database + " FROM PUBLIC", "GRANT CONNECT ON DATABASE " + conn.Config().Database + " TO " + role,
+		"REVOKE ALL ON SCHEMA public FROM PUBLIC", "CREATE SCHEMA " + role + " AUTHORIZATION " + role,
+	} {
+		if _, err := conn.Exec(t.Context(), text); err != nil {
+			t.Fatal(text, err)
+		}
+	}
+	return strings.Replace(database, superuser+"@", role+"@", 1)
 }
 
 // Shared returns the cluster that URL's databases are in.
