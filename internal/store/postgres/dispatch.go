@@ -20,7 +20,7 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 	if err != nil || projectID == "" {
 		return b, err
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeIn(ctx, slotRecord, func(t *tx) error {
 		b = store.Batch{}
 		exec(t, "shareWebhook", webhookID)
 		settling := false

@@ -43,7 +43,8 @@ func (s *Store) write(ctx context.Context, do func(*tx) error) error {
 	return s.writeIn(ctx, slotOther, do)
 }
 
-// writeIn is write for transactions that count in a slot of their own.
+// writeIn is write for transactions that count in a slot of their own. All but
+// slotOther are on the way of events: what they run is planned once.
 func (s *Store) writeIn(ctx context.Context, slot int64, do func(*tx) error) error {
 	// What was begun is ended, whatever the caller's context says, or the caller
 	// would not know what happened.
@@ -52,6 +53,9 @@ func (s *Store) writeIn(ctx context.Context, slot int64, do func(*tx) error) err
 		var t *tx
 		if t, err = s.begin(ctx, "begin"); err != nil {
 			return err
+		}
+		if slot != slotOther {
+			later(t, "planOnce", nothing)
 		}
 		if err = do(t); err == nil {
 			err = t.commit(s.slot(slot))

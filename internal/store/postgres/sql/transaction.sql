@@ -1,6 +1,11 @@
 -- name: begin
 BEGIN
 
+-- name: planOnce
+-- plans are made once for a connection, whatever the parameters: the statements of a transaction that events go
+-- through are looked up by keys, and planning anew would cost more than they do
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true)
+
 -- name: beginRead
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
 
