@@ -65,7 +65,7 @@ var tables = []table{
 	{name: "sessions"},
 	{name: "calls"},
 	{name: "turns"},
-	{name: "projects", projectID: "id", columns: map[string]string{"project_id": "id"}, last: true},
+	{name: "projects", projectID: "id", columns: map[string]string{"project_id": "id"}, last: true, defaults: []string{"routing"}}, // counted where it is used
 	{name: "api_keys", last: true},
 	{name: "webhooks", last: true, defaults: []string{"changed_at"}}, // now: by it nodes find what is new
 }

@@ -31,8 +31,10 @@ const maxPreview = 160
 //
 // The statements are the same few for any number of events of a project, and go to
 // the database in three round trips: who the events are for, under the lock that
-// keeps this from changing; their conversations, whose rows stay locked; and all
-// that is written, with the history that is read, and the commit.
+// keeps this from changing, or whether what is remembered of it still holds; their
+// conversations, whose rows stay locked; and all that is written, with the history
+// that is read, and the commit. There is one more where routing has changed, and one
+// where conversations were another run's.
 //
 // Where room can be reserved for a delivery, it is marked as handed over, and its
 // Job is to be given to the dispatcher after this call.
@@ -92,6 +94,8 @@ type acceptance struct {
 	events    []*entering
 	// by what events say of where they belong, and by their conversation
 	routes        map[routeKey]*route
+	remembered    *routing
+	change        int64 // of the project's routing, the last one
 	conversations map[conversationKey]*conversation
 	// answers are those of idempotency keys seen before, by key.
 	answers map[string]answer
@@ -153,7 +157,7 @@ func byProject(s *Store, events []*phone.NewEvent, room store.Room, out []phone.
 
 // accept runs the steps. Each sends what all projects have to say together.
 func accept(t *tx, groups []*acceptance) error {
-	for i, step := range []func(*acceptance, *tx) error{(*acceptance).ask, (*acceptance).converse, (*acceptance).claim, (*acceptance).write} {
+	for i, step := range []func(*acceptance, *tx) error{(*acceptance).ask, (*acceptance).askAnew, (*acceptance).converse, (*acceptance).claim, (*acceptance).write} {
 		if i > 0 {
 			// What the step before asked; the last step is sent with the commit.
 			if err := t.flush(); err != nil {
@@ -172,22 +176,45 @@ func accept(t *tx, groups []*acceptance) error {
 // ask asks who the events are for, and which were seen before.
 func (a *acceptance) ask(t *tx) error {
 	t.shareProject(a.projectID)
+	later(t, "routing", func(r *row) error { a.change = r.int64(); return nil }, a.projectID)
 	var keys []string
-	var pairs []routeKey
+	a.remembered = a.store.routes.get(a.projectID)
+	known := true
 	for _, e := range a.events {
 		if e.IdempotencyKey != "" {
 			keys = append(keys, e.IdempotencyKey)
 		}
 		k := routeKey{e.AgentID, e.Number}
 		if a.routes[k] == nil {
-			a.routes[k] = &route{}
-			pairs = append(pairs, k)
+			a.routes[k] = a.remembered.routes[k]
+			known = known && a.routes[k] != nil
 		}
 	}
 	if len(keys) > 0 {
 		later(t, "idempotent", func(r *row) error { a.answers[r.text()] = answer{r.text(), r.int64()}; return nil }, a.projectID, keys)
 	}
 	a.askCalls(t)
+	if !known {
+		a.remembered = nil
+		a.askRoutes(t)
+	}
+	return nil
+}
+
+// askAnew asks who the events are for, where what is remembered of it has changed.
+func (a *acceptance) askAnew(t *tx) error {
+	if a.remembered != nil && a.remembered.change != a.change {
+		a.remembered = nil
+		a.askRoutes(t)
+	}
+	return nil
+}
+
+func (a *acceptance) askRoutes(t *tx) {
+	pairs := slices.Collect(maps.Keys(a.routes))
+	for _, k := range pairs {
+		a.routes[k] = &route{}
+	}
 	later(t, "routes", func(r *row) error {
 		k := pairs[r.int()-1]
 		to := a.routes[k]
@@ -209,14 +236,16 @@ func (a *acceptance) ask(t *tx) error {
 		}
 		return nil
 	}, a.projectID, column(pairs, func(k routeKey) string { return k.agentID }), column(pairs, func(k routeKey) string { return k.number }))
-	return nil
 }
 
 // converse answers repeats, refuses what cannot be taken, and finds or opens the
 // conversations of the rest.
 func (a *acceptance) converse(t *tx) error {
-	for _, r := range a.routes {
-		r.binding = phone.Route(r.listener, r.own, r.def)
+	if a.remembered == nil {
+		for _, r := range a.routes {
+			r.binding = phone.Route(r.listener, r.own, r.def)
+		}
+		a.store.routes.add(a.projectID, a.change, a.routes)
 	}
 	firsts := map[string]*entering{}
 	taken := a.events[:0]

@@ -71,6 +71,10 @@ func Distribute(ctx context.Context, url string) (lines []string, err error) {
 		case spread == Reference:
 			_, err = conn.Exec(ctx, "SELECT create_reference_table(quote_ident($1))", t)
 		default:
+			// They serve nodes of the version before, of which there are none here.
+			if _, err = conn.Exec(ctx, "DROP TRIGGER IF EXISTS routing_changed ON "+pgx.Identifier{t}.Sanitize()); err != nil {
+				return lines, err
+			}
 			_, err = conn.Exec(ctx, "SELECT create_distributed_table(quote_ident($1), 'project_id', colocate_with => $2)", t, colocation(tables, t))
 		}
 		if err != nil {

@@ -51,6 +51,7 @@ type Store struct {
 	looks  atomic.Int64
 	keys   keyCache
 	tails  tailCache
+	routes routeCache
 	doubts doubts
 	// background is what goes on beside calls, until closing is closed.
 	background  sync.WaitGroup
@@ -131,7 +132,7 @@ func (s *Store) Ping(ctx context.Context) error {
 			return err
 		}
 		if !writable {
-			s.pool.Reset() // another host of the URL may be the primary by now
+			s.reset() // another host of the URL may be the primary by now
 			return errReadOnly(errors.New("the server is a standby, or switched to read-only"))
 		}
 		return nil

@@ -72,10 +72,10 @@ func (s *Store) writeIn(ctx context.Context, slot int64, do func(*tx) error) err
 		case lost(err) && !t.committing && try == 0:
 			// A connection that waited in the pool while the server restarted: the others
 			// that waited with it are no better.
-			s.pool.Reset()
+			s.reset()
 			continue
 		case lost(err):
-			s.pool.Reset()
+			s.reset()
 			if t.committing {
 				err = fmt.Errorf("%w: %w", errInDoubt, err)
 			}
@@ -111,13 +111,19 @@ func (s *Store) readIn(ctx context.Context, begin string, f func(*tx) error) err
 			return err
 		}
 		if lost(err) {
-			s.pool.Reset()
+			s.reset()
 			if try == 0 && ctx.Err() == nil {
 				continue
 			}
 		}
 		return unavailable(err)
 	}
+}
+
+// reset drops the connections that are open: what they led to is gone.
+func (s *Store) reset() {
+	s.pool.Reset()
+	s.routes.forget()
 }
 
 // begin takes a connection. The transaction begins with its first statement.
@@ -301,8 +307,11 @@ func (r *row) bytes() []byte {
 }
 
 // lockProject has what follows wait until nobody routes events of a project, and
-// everybody who is about to wait until this transaction ends.
-func (t *tx) lockProject(projectID string) { exec(t, "lockProject", projectID) }
+// everybody who is about to wait until this transaction ends; it changes the routing.
+func (t *tx) lockProject(projectID string) {
+	exec(t, "lockProject", projectID)
+	exec(t, "routingChanged", projectID)
+}
 
 // shareProject keeps a project's routing from changing until this transaction ends.
 func (t *tx) shareProject(projectID string) { exec(t, "shareProject", projectID) }

@@ -1,3 +1,7 @@
+-- name: routing
+-- by which change of its routing a project is as it is now; reads few, whichever they are
+SELECT routing FROM projects WHERE project_id = $1
+
 -- name: routes
 -- served by numbers_by_phone, by the primary key of agents and by webhooks_live (the limits, which cut nothing off,
 -- have each looked up by itself): for each pair of an agent and a number that events name, who they are today, and

@@ -26,6 +26,10 @@ SELECT pg_advisory_xact_lock(6013556461634388331)
 -- held by whoever changes what events of a project are routed by, until its commit
 SELECT pg_advisory_xact_lock(hashtextextended($1, 1400326251))
 
+-- name: routingChanged
+-- what nodes remember of the project's routing does not hold any more, from the commit on
+UPDATE projects SET routing = txid_current() WHERE project_id = $1
+
 -- name: shareProject
 -- held by whoever routes deliveries of a project: no change comes in between
 SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1400326251))
