@@ -125,14 +125,22 @@ func (s *Signer) standard(id, timestamp string, body []byte) []byte {
 	return s.key.sum(id+"."+timestamp+".", body)
 }
 
+// canonical are the names of a signature's headers, as http.Header keeps them.
+var canonical = func() (names [6]string) {
+	for i, name := range []string{
+		HeaderID, HeaderTimestamp, HeaderSignature, HeaderStandardID, HeaderStandardTimestamp, HeaderStandardSignature,
+	} {
+		names[i] = http.CanonicalHeaderKey(name)
+	}
+	return names
+}()
+
 // SetHeaders puts a signature into a request's header, in both schemes.
 func (s Signature) SetHeaders(h http.Header) {
-	h.Set(HeaderID, s.ID)
-	h.Set(HeaderTimestamp, s.Timestamp)
-	h.Set(HeaderSignature, s.Legacy)
-	h.Set(HeaderStandardID, s.ID)
-	h.Set(HeaderStandardTimestamp, s.Timestamp)
-	h.Set(HeaderStandardSignature, s.Standard)
+	values := []string{s.ID, s.Timestamp, s.Legacy, s.ID, s.Timestamp, s.Standard}
+	for i, name := range canonical {
+		h[name] = values[i : i+1 : i+1]
+	}
 }
 
 // Sign signs a body with a secret: for whoever signs once. A server keeps a Signer.

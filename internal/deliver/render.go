@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -55,11 +56,20 @@ func Render(c phone.Content) ([]byte, error) {
 	return append(b, "]}"...), nil
 }
 
+// plain are the bytes that stand for themselves in a JSON string, as encoding/json
+// writes it.
+var plain = func() (p [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		p[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return p
+}()
+
 // appendString appends a JSON string. Plain ASCII is copied; the rest is left to
 // encoding/json.
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+		if !plain[s[i]] {
 			quoted, err := json.Marshal(s)
 			if err != nil {
 				panic("deliver: a string cannot be encoded: " + err.Error()) // it always can
@@ -70,6 +80,8 @@ func appendString(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
+// appendTime appends a time as timeFormat says. RFC3339Nano says the same of whole
+// milliseconds, and the standard library has a short way for it.
 func appendTime(b []byte, t time.Time) []byte {
-	return append(t.UTC().AppendFormat(append(b, '"'), timeFormat), '"')
+	return append(t.UTC().Truncate(time.Millisecond).AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
 }

@@ -60,3 +60,33 @@ func FuzzRender(f *testing.F) {
 		}
 	})
 }
+
+// Times are written the short way in bodies, and as before elsewhere.
+func TestTimesInBodiesAreAsElsewhere(t *testing.T) {
+	for _, at := range []time.Time{
+		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 1, 2, 3, 4, 5, 999_999_999, time.UTC), time.Date(2026, 1, 2, 3, 4, 5, 120e6, time.UTC),
+		time.Date(2026, 1, 2, 3, 4, 5, 999_999, time.UTC), time.Date(2026, 6, 30, 23, 59, 59, 5e6, time.FixedZone("", 3600)), {}, time.UnixMicro(-1),
+		time.Date(9999, 12, 31, 23, 59, 59, 999e6, time.UTC), time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		if got, want := string(appendTime(nil, at)), `"`+FormatTime(at)+`"`; got != want {
+			t.Errorf("%s is written %s, want %s", at, got, want)
+		}
+	}
+}
+
+func BenchmarkRender(b *testing.B) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+	c := phone.Content{Event: phone.Event{Type: phone.EventMessage, Channel: phone.ChannelSMS, AgentID: "agt_1", Data: []byte(`{"x":1}`), At: at}}
+	for range 10 {
+		c.History = append(c.History, phone.Message{
+			ID: "msg_00000000000000000000000000", Body: "Hello there, where is my order? I have been waiting for it.",
+			Direction: phone.Inbound, Channel: phone.ChannelSMS, At: at,
+		})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Render(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

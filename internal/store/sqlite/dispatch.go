@@ -177,9 +177,16 @@ func recordOne(ctx context.Context, t *tx, res *phone.Result, out *store.Recorde
 	j, a := res.Job, &res.Attempt
 	sent := micros(a.SentAt)
 	got := func(r *row) { out.Number = r.int() }
-	ok, err := one(t.Conn, "recordResult", got, j.DeliveryID, j.Round, string(res.Status), sent, micros(res.NextAttemptAt), res.Body, !res.Probe)
+	values := []any{j.DeliveryID, j.Round, string(res.Status), sent, micros(res.NextAttemptAt), res.Body, !res.Probe}
+	err := exec(t.Conn, "recordKnown", append(values, j.Attempts)...)
 	if err != nil {
 		return err
+	}
+	ok := t.Changes() == 1
+	if out.Number = j.Attempts + 1; !ok {
+		if ok, err = one(t.Conn, "recordResult", got, values...); err != nil {
+			return err
+		}
 	}
 	from := phone.Pending
 	if !ok && res.Status == phone.Success {

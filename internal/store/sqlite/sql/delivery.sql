@@ -73,6 +73,12 @@ ORDER BY next_attempt_at DESC LIMIT (?2 + 0)
 -- due at once, in its old order; ?2 is now
 UPDATE deliveries SET next_attempt_at = min(created_at, ?2) WHERE id = ?1
 
+-- name: recordKnown
+-- recordResult where nothing else was recorded since the job was read, which had ?8 attempts: RETURNING costs
+UPDATE deliveries SET status = ?3, attempts = ?8 + 1, round_attempts = round_attempts + ?7,
+  last_attempt_at = ?4, next_attempt_at = ?5, ended = '', body = coalesce(body, ?6)
+WHERE id = ?1 AND round = ?2 AND status = 'pending' AND attempts = ?8
+
 -- name: recordResult
 -- ?7 is 0 for a probe, which spends no attempt
 UPDATE deliveries SET status = ?3, attempts = attempts + 1, round_attempts = round_attempts + ?7,
