@@ -1,7 +1,9 @@
 package endtoend
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -83,4 +85,62 @@ func TestNodesThatStartAtOnce(t *testing.T) {
 			t.Errorf("%d arrived", n)
 		}
 	}
+}
+
+// What nodes tell each other gets through without notifications too: behind PgBouncer
+// in transaction mode, where they look every second.
+func TestNodesBehindPgBouncer(t *testing.T) {
+	database := pgtest.URL(t)
+	through := pgtest.Shared(t).Bouncer(t, database, map[string]string{"default_pool_size": "6"})
+	log := &logged{t: t, seen: make(chan struct{})}
+	nodes := together(t, 2, through+"&default_query_exec_mode=cache_describe", func(c *server.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(log, nil))
+		c.Schedule = deliver.Schedule{time.Hour}
+	})
+	a, b := nodes[0], nodes[1]
+	agent := a.agent(avasNumber)
+	failing, good, other := newReceiver(t), newReceiver(t), newReceiver(t)
+	failing.respond(status(500))
+	a.set(agent, failing.URL)
+	waits := b.send(customer, avasNumber, "waits for another attempt, at b")
+	b.until(waits.DeliveryID, func(d deliveryView) bool { return d.AttemptCount == 1 })
+
+	// A change, a retry by hand and another event of its conversation, all by a.
+	a.set(agent, good.URL)
+	second := a.send(customer, avasNumber, "in the same conversation, and so b's")
+	a.untilStatus(second.DeliveryID, "success")
+	a.ok("POST", "/v1/deliveries/"+waits.DeliveryID+"/retry", nil, nil)
+	a.untilStatus(waits.DeliveryID, "success")
+	if n := len(good.requests()); n != 2 {
+		t.Errorf("%d arrived at the webhook as it is now", n)
+	}
+
+	// What b has of a webhook that a removes goes where the rule says.
+	good.respond(status(500))
+	a.set("", other.URL)
+	tried := b.send("+13035550001", avasNumber, "tried once")
+	b.until(tried.DeliveryID, func(d deliveryView) bool { return d.AttemptCount == 1 })
+	a.ok("DELETE", "/v1/agents/"+agent+"/webhook", nil, nil)
+	if d := a.untilStatus(tried.DeliveryID, "failed"); d.ErrorMessage != "webhook deleted" {
+		t.Errorf("%+v", d)
+	}
+	b.untilStatus(b.send(customer, avasNumber, "to the default").DeliveryID, "success")
+	if n := len(other.requests()); n != 1 {
+		t.Errorf("%d at the default", n)
+	}
+	wait(t, log.seen, "word in the log that notifications are not heard")
+}
+
+// logged is a server's log, and a look at it.
+type logged struct {
+	t    *testing.T
+	once sync.Once
+	seen chan struct{}
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("notifications are not heard")) {
+		l.once.Do(func() { close(l.seen) })
+	}
+	return l.t.Output().Write(b)
 }

@@ -96,6 +96,11 @@ func Connect(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, explainOpen(err)
 	}
+	// What it commits is on disk, too; see durable.go.
+	if _, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"); err != nil {
+		_ = conn.Close(ctx)
+		return nil, explainOpen(err)
+	}
 	return conn, nil
 }
 

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -409,13 +411,34 @@ func (s *Store) Listen(ctx context.Context, run int64, heard func()) error {
 		return err
 	}
 	heard()
+	// Behind PgBouncer LISTEN succeeds, and nothing ever comes.
+	hello, known := "hello "+rand.Text(), false
+	err = s.readOne(ctx, func(t *tx) error {
+		later(t, "notify", func(*row) error { return nil }, hello)
+		return t.flush()
+	})
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, helloWait)
+	defer cancel()
 	for {
-		n, err := conn.WaitForNotification(ctx)
-		if err != nil {
+		n, err := conn.WaitForNotification(wait)
+		switch {
+		case err != nil && !known && wait.Err() != nil && ctx.Err() == nil:
+			return errDeaf
+		case err != nil:
 			return err
-		}
-		if n.Payload == "" || n.Payload == payload(run) {
+		case n.Payload == hello:
+			known, wait = true, ctx
+		case n.Payload == "" || n.Payload == payload(run):
 			heard()
 		}
 	}
 }
+
+// helloWait is how long a notification of one's own may take.
+const helloWait = 5 * time.Second
+
+// errDeaf is why notifications are not listened to.
+var errDeaf = errors.New("notifications do not come through, as behind PgBouncer in transaction mode")

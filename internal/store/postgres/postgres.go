@@ -63,6 +63,9 @@ type Store struct {
 	projects sync.Map
 	notifier notifier
 	warnings []string // see Warnings
+	// lazy says that a connection was told to answer commits early, unsafe that the
+	// server does not see to it that they survive a crash; see durable.go.
+	lazy, unsafe atomic.Bool
 }
 
 // Open connects to the database that a postgres:// URL names, brings its schema up
@@ -80,13 +83,13 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
+	s := &Store{closing: make(chan struct{})}
+	cfg.AfterConnect = s.lookAtSettings
+	if s.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, explainOpen(err)
 	}
-	s := &Store{pool: pool, closing: make(chan struct{})}
 	if err := s.start(ctx, schema); err != nil {
-		pool.Close()
+		s.pool.Close()
 		return nil, explainOpen(err)
 	}
 	return s, nil
@@ -96,6 +99,7 @@ func (s *Store) start(ctx context.Context, schema string) error {
 	if err := s.migrate(ctx, schema, migrations); err != nil {
 		return err
 	}
+	s.warnOfSettings()
 	if err := s.lookAhead(ctx, time.Now()); err != nil {
 		return err
 	}
@@ -128,7 +132,13 @@ func (s *Store) Close() (err error) {
 func (s *Store) Ping(ctx context.Context) error {
 	return s.readOne(ctx, func(t *tx) error {
 		writable := false
-		if _, err := one(t, "ping", func(r *row) { writable = r.bool() }); err != nil {
+		err := each(t, "ping", func(r *row) error {
+			if writable = r.bool(); r.bool() {
+				s.lazy.Store(true)
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 		if !writable {

@@ -139,6 +139,9 @@ func (s *Store) begin(ctx context.Context, begin string) (*tx, error) {
 	if begin != "" {
 		exec(t, begin)
 	}
+	if begin == "begin" {
+		s.toDisk(t)
+	}
 	return t, nil
 }
 

@@ -16,8 +16,15 @@ COMMIT
 ROLLBACK
 
 -- name: ping
--- false on a standby, and where writes are switched off
-SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'
+-- false on a standby, and where writes are switched off; and whether commits are answered early
+SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off', current_setting('synchronous_commit') = 'off'
+
+-- name: settings
+-- whether commits are answered before they are on disk, and whether a crash may lose them all the same
+SELECT current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off' OR current_setting('full_page_writes') = 'off'
+
+-- name: toDisk
+SET LOCAL synchronous_commit = on
 
 -- name: lockMigrations
 SELECT pg_advisory_xact_lock(6013556461634388331)
