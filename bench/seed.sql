@@ -2,7 +2,6 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -262144;
 DROP INDEX deliveries_by_project;
-DROP INDEX deliveries_by_agent;
 -- One agent of the team each, with its number and webhook.
 CREATE TEMP TABLE team AS
   SELECT row_number() OVER (ORDER BY a.id) - 1 AS i, a.project_id, a.id AS agent, n.id AS number, n.phone_number AS phone, w.id AS webhook
@@ -32,7 +31,7 @@ INSERT INTO attempts (delivery_id, number, id, url, sent_at, duration_us, legacy
     'sha256=0000000000000000000000000000000000000000000000000000000000000000', 'v1,00000000000000000000000000000000000000000000', 200, '', ''
   FROM k;
 CREATE INDEX deliveries_by_project ON deliveries (project_id, created_at);
-CREATE INDEX deliveries_by_agent ON deliveries (agent_id, created_at);
+INSERT INTO agent_log SELECT agent_id, created_at, id FROM deliveries WHERE created_at < 1700000000000000 + ?1 * 100000 ORDER BY 1, 2, 3;
 INSERT INTO counts_hourly (project_id, hour, event_type, success, failed, pending)
   SELECT project_id, created_at / 3600000000, 'agent.message', count(*), 0, 0 FROM deliveries
   WHERE created_at < 1700000000000000 + ?1 * 100000 GROUP BY 1, 2

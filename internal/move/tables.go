@@ -72,7 +72,8 @@ var tables = []table{
 
 // leftBehind are tables of SQLite that do not move, and why.
 var leftBehind = map[string]string{
-	"meta": "counts the starts of the server on this file",
+	"meta":      "counts the starts of the server on this file",
+	"agent_log": "is an index, which PostgreSQL has as one",
 }
 
 // ownTables are tables that only PostgreSQL has, and why.

@@ -159,6 +159,9 @@ func (a *acceptance) converse() error {
 	k := conversationKey{a.route.number.ID, e.Participant}
 	c, known := a.cache.conversations.get(k)
 	if !known {
+		c, known = a.cache.lag.conversations[k]
+	}
+	if !known {
 		c = &conversation{}
 		var err error
 		known, err = one(a.Conn, "findConversation", func(r *row) {
@@ -176,6 +179,7 @@ func (a *acceptance) converse() error {
 	if known && adds == 0 && c.agentID == a.route.agentID {
 		return nil
 	}
+	moved := c.agentID != a.route.agentID
 	c.agentID = a.route.agentID
 	if adds == 1 {
 		var err error
@@ -184,8 +188,12 @@ func (a *acceptance) converse() error {
 		}
 		c.count, c.lastAt, c.preview = c.count+1, max(c.lastAt, micros(e.At)), preview(e.Body)
 	}
-	if known {
-		return exec(a.Conn, "touchConversation", c.id, c.agentID, c.count, c.lastAt, c.preview, c.last)
+	switch {
+	case known && moved:
+		return c.write(a.tx)
+	case known:
+		a.behind(k, c)
+		return nil
 	}
 	return exec(a.Conn, "openConversation", c.id, e.ProjectID, c.agentID, k.numberID, a.route.number.PhoneNumber, k.participant,
 		c.count, c.lastAt, c.preview, c.last, micros(e.At))
@@ -193,12 +201,20 @@ func (a *acceptance) converse() error {
 
 // nextSeq is the place of the next message among all messages.
 func (t *tx) nextSeq() (int64, error) {
+	last, err := t.lastSeq()
+	if err != nil {
+		return 0, err
+	}
+	t.cache.seq = last + 1
+	return t.cache.seq, nil
+}
+
+func (t *tx) lastSeq() (int64, error) {
 	if t.cache.seq == 0 {
 		if _, err := one(t.Conn, "lastSeq", func(r *row) { t.cache.seq = r.int64() }); err != nil {
 			return 0, err
 		}
 	}
-	t.cache.seq++
 	return t.cache.seq, nil
 }
 
@@ -341,6 +357,9 @@ func insertDelivery(t *tx, j *phone.Job, e phone.Event, prior int64, b phone.Bin
 	}
 	created := micros(j.CreatedAt)
 	t.count(j.ProjectID, created, string(j.EventType), "", b.Status, 1)
+	if err := t.list(listing{j.AgentID, created, j.DeliveryID}); err != nil {
+		return err
+	}
 	return exec(t.Conn, "insertDelivery", j.DeliveryID, j.ProjectID, j.AgentID, j.WebhookID, j.ConversationID, j.MessageID,
 		string(j.EventType), string(j.Channel), string(e.Direction), limit, e.HistoryBefore, string(b.Status), j.RoundAttempts, handed,
 		next, b.Error, test, created, e.Data, e.State, isStrict(b), prior)

@@ -10,6 +10,8 @@ type cache struct {
 	routes        generations[routeKey, *route]
 	conversations generations[conversationKey, *conversation]
 	seq           int64 // of the last message; 0 where it is not known
+	lag           lag
+	torn          bool // what lags is not known: a transaction failed
 }
 
 // Sizes of the cache, in entries of one generation; there are two.
@@ -25,6 +27,7 @@ func newCache() *cache {
 	}
 }
 
+// clear forgets what can be read again. What lags is not among it.
 func (c *cache) clear() {
 	c.routes.clear()
 	c.conversations.clear()
@@ -42,6 +45,12 @@ type route struct {
 	binding phone.Binding
 }
 
+// tear notes that a transaction failed: what it changed in memory is not so.
+func (c *cache) tear() {
+	c.clear()
+	c.lag, c.torn = lag{}, true
+}
+
 type conversationKey struct{ numberID, participant string }
 
 // conversation is what the next event of a conversation needs to know.
@@ -57,6 +66,11 @@ type conversation struct {
 	// it: what is in it never changes, it only grows, or is replaced.
 	tail []phone.Message
 	need int // how long the last history was that somebody asked for
+}
+
+// write writes the row of a conversation that has one.
+func (c *conversation) write(t *tx) error {
+	return exec(t.Conn, "touchConversation", c.id, c.agentID, c.count, c.lastAt, c.preview, c.last)
 }
 
 // minTail is how many messages of a conversation stay in memory, or more where

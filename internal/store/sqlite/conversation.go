@@ -11,6 +11,7 @@ import (
 // Conversations returns a page of conversations, the latest first, of one agent
 // or ("") of all, and how many there are.
 func (s *Store) Conversations(ctx context.Context, projectID, agentID string, limit, offset int) (out []phone.Conversation, total int, err error) {
+	s.caughtUp(ctx)
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		if agentID != "" {
 			if err := agentExists(c, projectID, agentID); err != nil {
@@ -32,6 +33,7 @@ func (s *Store) Conversations(ctx context.Context, projectID, agentID string, li
 
 // Conversation returns a conversation.
 func (s *Store) Conversation(ctx context.Context, projectID, id string) (v phone.Conversation, err error) {
+	s.caughtUp(ctx)
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		v, err = conversationByID(c, projectID, id)
 		return err
@@ -48,6 +50,9 @@ func conversationByID(c *sqlite.Conn, projectID, id string) (v phone.Conversatio
 // before keep the metadata they were accepted with.
 func (s *Store) SetMetadata(ctx context.Context, projectID, id string, metadata []byte) (v phone.Conversation, err error) {
 	err = s.writeHot(ctx, func(t *tx) error {
+		if err := t.catchUp(); err != nil {
+			return err
+		}
 		ok, err := one(t.Conn, "setMetadata", func(*row) {}, projectID, id, metadata)
 		if err := orNotFound(ok, err, "conversation", id); err != nil {
 			return err
@@ -62,6 +67,7 @@ func (s *Store) SetMetadata(ctx context.Context, projectID, id string, metadata 
 // Messages returns a page of a conversation's messages, newest first, and
 // whether there are more.
 func (s *Store) Messages(ctx context.Context, projectID, conversationID string, p store.Page) (out []phone.Message, more bool, err error) {
+	s.caughtUp(ctx)
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		if _, err := conversationByID(c, projectID, conversationID); err != nil {
 			return err
@@ -79,6 +85,7 @@ func (s *Store) Messages(ctx context.Context, projectID, conversationID string, 
 // NumberMessages returns a page of a number's messages, newest first, and
 // whether there are more.
 func (s *Store) NumberMessages(ctx context.Context, projectID, numberID string, p store.Page) (out []phone.Message, more bool, err error) {
+	s.caughtUp(ctx)
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		if _, err := numberByID(c, projectID, numberID); err != nil {
 			return err

@@ -145,7 +145,7 @@ func (s *Store) Content(ctx context.Context, projectID, deliveryID string) (out 
 		if out.Body != nil || out.Event.Type == phone.EventCallEnded {
 			return nil
 		}
-		if prior == noPrior {
+		if prior == noPrior && out.Event.ConversationID != "" {
 			if prior, err = priorTo(c, out.Event); err != nil {
 				return err
 			}
@@ -299,16 +299,16 @@ func (s *Store) RetryAll(ctx context.Context, f store.DeliveryFilter, now time.T
 	}
 	seen := map[string]bool{}
 	for _, f.Status = range statuses {
-		before := ""
+		after := store.Place{}
 		for {
-			ids, err := s.deliveryIDs(ctx, f, before, slice)
+			ids, last, err := s.deliveryIDs(ctx, f, after, slice)
 			if err != nil || len(ids) == 0 {
 				if err != nil {
 					return n, webhooks, err
 				}
 				break
 			}
-			before = ids[len(ids)-1]
+			after = last
 			sliceCount := 0
 			err = s.writeHot(ctx, func(t *tx) error {
 				sliceCount = 0

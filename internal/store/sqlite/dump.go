@@ -126,7 +126,11 @@ func (s *Store) MarkMoved(ctx context.Context) error {
 // elsewhere; where must not come from outside of the program.
 func (s *Store) DeleteRows(ctx context.Context, t Table, where string, args ...any) error {
 	return s.write(ctx, func(x *tx) error {
-		return eachText(x.Conn, "DELETE FROM "+t.Name+" WHERE "+where, func(*row) error { return nil }, args...)
+		err := eachText(x.Conn, "DELETE FROM "+t.Name+" WHERE "+where, func(*row) error { return nil }, args...)
+		if err != nil || t.Name != "deliveries" {
+			return err
+		}
+		return exec(x.Conn, "unlistDeleted")
 	})
 }
 

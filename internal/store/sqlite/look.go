@@ -57,45 +57,18 @@ func (s *Store) Minutes(ctx context.Context, projectID string, since, until time
 	return out, err
 }
 
-// lookWhere is the part of a look that an index serves, with the index, and the
-// rest, which is asked of at most store.LookScan deliveries.
-func lookWhere(f store.LookFilter) (from string, index, rest where) {
-	from = "deliveries_by_project"
-	switch {
-	// Of these two the condition is in the index, and must be said in its words.
-	case f.Status == phone.Failed:
-		from = "deliveries_failed"
-		index.and("d.project_id = ? AND d.status = 'failed'", f.ProjectID)
-	case f.Status == phone.Unrouted:
-		from = "deliveries_unrouted"
-		index.and("d.project_id = ? AND d.status = 'unrouted'", f.ProjectID)
-	case f.AgentID != "":
-		from = "deliveries_by_agent"
-		index.and("d.agent_id = ? AND d.project_id = ?", f.AgentID, f.ProjectID)
-	default:
-		index.and("d.project_id = ?", f.ProjectID)
-	}
-	if !f.Since.IsZero() {
-		index.and("d.created_at >= ?", micros(f.Since))
-	}
-	if !f.Until.IsZero() {
-		index.and("d.created_at < ?", micros(f.Until))
-	}
+// lookSource is where a look reads from, and what is asked of at most
+// store.LookScan deliveries there.
+func lookSource(f store.LookFilter) (from source, rest where) {
+	from = sourceOf(f.DeliveryFilter)
 	if f.After.ID != "" {
-		index.and("(d.created_at, d.id) < (?, ?)", micros(f.After.At), f.After.ID)
+		from.after(f.After)
 	}
-	for _, c := range []struct{ column, value string }{
-		{"agent_id", f.AgentID}, {"webhook_id", f.WebhookID}, {"status", string(f.Status)},
-		{"event_type", string(f.EventType)}, {"channel", string(f.Channel)},
-	} {
-		if c.value != "" {
-			rest.and("d."+c.column+" = ?", c.value)
-		}
-	}
+	rest.equal(f.DeliveryFilter)
 	if f.Text != "" {
 		rest.and("instr(lower(CAST(d.data AS TEXT)), ?) > 0", strings.ToLower(asWritten(f.Text)))
 	}
-	return "FROM deliveries d INDEXED BY " + from, index, rest
+	return from, rest
 }
 
 // asWritten is a text as it stands in an event's data, which is JSON.
@@ -105,12 +78,12 @@ func asWritten(text string) string {
 }
 
 // Look returns a page of the log, newest first, without counting it. It goes
-// through at most store.LookScan deliveries. Served by deliveries_by_project,
-// deliveries_by_agent, deliveries_failed or deliveries_unrouted.
+// through at most store.LookScan deliveries. Served as sourceOf says.
 func (s *Store) Look(ctx context.Context, f store.LookFilter) (out store.Look, err error) {
-	from, index, rest := lookWhere(f)
+	from, rest := lookSource(f)
+	s.caughtUpFor(ctx, from)
 	err = s.read(ctx, func(c *sqlite.Conn) error {
-		q, values := lookQuery(from, index, rest, f)
+		q, values := lookQuery(from, rest, f)
 		err := eachText(c, q, func(r *row) error { out.Deliveries = append(out.Deliveries, readDelivery(r)); return nil }, values...)
 		if err != nil {
 			return err
@@ -122,26 +95,25 @@ func (s *Store) Look(ctx context.Context, f store.LookFilter) (out store.Look, e
 			return nil
 		}
 		// The page is not full: either the log ends, or so far it was gone through.
-		q = "SELECT d.created_at, d.id " + from + index.sql() + " ORDER BY d.created_at DESC, d.id DESC LIMIT 1 OFFSET (? + 0)"
+		q = "SELECT d.created_at, d.id FROM " + from.from + from.sql() + from.order() + " LIMIT 1 OFFSET (? + 0)"
 		return eachText(c, q, func(r *row) error {
 			out.Next, out.Short = store.Place{At: fromMicros(r.int64()), ID: r.text()}, true
 			return nil
-		}, append(slices.Clone(index.values), store.LookScan-1)...)
+		}, append(slices.Clone(from.values), store.LookScan-1)...)
 	})
 	return out, err
 }
 
 // lookQuery is the query of a page, and its parameters.
-func lookQuery(from string, index, rest where, f store.LookFilter) (string, []any) {
-	columns := `d.id, d.project_id, d.agent_id, d.conversation_id, d.message_id, d.webhook_id,
-  d.event_type, d.channel, d.status, d.attempts, d.ended, d.last_attempt_at, d.next_attempt_at, d.created_at, d.test, d.round`
+func lookQuery(from source, rest where, f store.LookFilter) (string, []any) {
+	columns := from.by + `.id AS id, d.project_id, d.agent_id, d.conversation_id, d.message_id, d.webhook_id,
+  d.event_type, d.channel, d.status, d.attempts, d.ended, d.last_attempt_at, d.next_attempt_at, ` + from.by + `.created_at AS created_at, d.test, d.round`
 	if f.Text != "" {
 		columns += ", d.data"
 	}
 	// The outer query takes no more from the inner one than it needs.
-	q := "SELECT " + strings.Replace(deliveryColumns, "FROM deliveries d", "FROM (SELECT "+columns+" "+from+index.sql()+
-		" ORDER BY d.created_at DESC, d.id DESC LIMIT (? + 0)) d", 1)
-	values := append(slices.Clone(index.values), store.LookScan)
+	q := "SELECT " + deliveryColumns + " FROM (SELECT " + columns + " FROM " + from.from + from.sql() + from.order() + " LIMIT (? + 0)) d" + lastAttempt
+	values := append(slices.Clone(from.values), store.LookScan)
 	if len(rest.terms) > 0 {
 		q += rest.sql()
 		values = append(values, rest.values...)
@@ -152,16 +124,16 @@ func lookQuery(from string, index, rest where, f store.LookFilter) (string, []an
 // CountDeliveries counts what a filter selects, at most store.MaxCounted. Where
 // no status is asked for it counts the failed and the unrouted, as RetryAll does.
 func (s *Store) CountDeliveries(ctx context.Context, f store.DeliveryFilter) (n int, err error) {
+	s.caughtUpFor(ctx, selected(f))
 	statuses := []phone.DeliveryStatus{f.Status}
 	if f.Status == "" {
 		statuses = []phone.DeliveryStatus{phone.Failed, phone.Unrouted}
 	}
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		for _, f.Status = range statuses {
-			from, index, rest := lookWhere(store.LookFilter{DeliveryFilter: f})
-			w := where{append(index.terms, rest.terms...), append(index.values, rest.values...)}
-			q := "SELECT count(*) FROM (SELECT 1 " + from + w.sql() + " LIMIT (? + 0))"
-			err := eachText(c, q, func(r *row) error { n += r.int(); return nil }, append(w.values, store.MaxCounted-n)...)
+			from := selected(f)
+			q := "SELECT count(*) FROM (SELECT 1 FROM " + from.from + from.sql() + " LIMIT (? + 0))"
+			err := eachText(c, q, func(r *row) error { n += r.int(); return nil }, append(from.values, store.MaxCounted-n)...)
 			if err != nil {
 				return err
 			}
@@ -237,8 +209,7 @@ func (s *Store) Troubles(ctx context.Context, projectID string, since time.Time)
 // more where its webhook is gone.
 func describe(c *sqlite.Conn, t *store.Trouble, key string) (known bool, err error) {
 	if t.Last.ID != "" {
-		q := "SELECT " + deliveryColumns + " WHERE d.id = ?"
-		if err := eachText(c, q, func(r *row) error { t.Last = readDelivery(r); return nil }, t.Last.ID); err != nil {
+		if err := eachText(c, deliveryByID, func(r *row) error { t.Last = readDelivery(r); return nil }, t.Last.ID); err != nil {
 			return false, err
 		}
 	}
@@ -296,6 +267,7 @@ func waiting(c *sqlite.Conn, webhookID string) (w store.Waiting, err error) {
 // AgentLooks says of agents what became of the last store.AgentScan deliveries of
 // each. Agents without any are left out.
 func (s *Store) AgentLooks(ctx context.Context, projectID string, agentIDs []string) (map[string]store.AgentLook, error) {
+	s.caughtUp(ctx)
 	out := map[string]store.AgentLook{}
 	err := s.read(ctx, func(c *sqlite.Conn) error {
 		for _, id := range agentIDs {
@@ -336,8 +308,7 @@ func (s *Store) MessageDeliveries(ctx context.Context, projectID string, message
 			id := ""
 			_, err := one(c, "deliveryOfMessage", func(r *row) { id = r.text() }, projectID, micros(m.At), m.ID)
 			if err == nil && id != "" {
-				q := "SELECT " + deliveryColumns + " WHERE d.id = ?"
-				err = eachText(c, q, func(r *row) error { out[m.ID] = readDelivery(r); return nil }, id)
+				err = eachText(c, deliveryByID, func(r *row) error { out[m.ID] = readDelivery(r); return nil }, id)
 			}
 			if err != nil {
 				return err
@@ -352,6 +323,7 @@ func (s *Store) MessageDeliveries(ctx context.Context, projectID string, message
 // agent or ("") of all. Where the project has more than store.ConversationScan,
 // they are those that its latest deliveries are of, and exact is false.
 func (s *Store) RecentConversations(ctx context.Context, projectID, agentID string, limit int) (out []phone.Conversation, exact bool, err error) {
+	s.caughtUp(ctx)
 	err = s.read(ctx, func(c *sqlite.Conn) error {
 		if agentID != "" {
 			if err := agentExists(c, projectID, agentID); err != nil {
@@ -384,6 +356,7 @@ func (s *Store) RecentConversations(ctx context.Context, projectID, agentID stri
 // ConversationsWith returns a participant's conversations on all numbers of a
 // project, the latest first.
 func (s *Store) ConversationsWith(ctx context.Context, projectID, participant string, limit int) (out []phone.Conversation, err error) {
+	s.caughtUp(ctx)
 	err = s.readLoose(ctx, func(c *sqlite.Conn) error {
 		return each(c, "conversationsWith", func(r *row) error { out = append(out, readConversation(r)); return nil }, projectID, participant, limit)
 	})

@@ -29,6 +29,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time, after string) (next
 	events := 0
 	err = s.writeHot(ctx, func(t *tx) error {
 		events = 0
+		if err := t.catchUp(); err != nil {
+			return err
+		}
 		for _, id := range ids {
 			// One that was replayed since it was looked at stays.
 			j, known := jobRow{}, false
@@ -43,6 +46,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time, after string) (next
 				return err
 			}
 			if err := exec(t.Conn, "dropDelivery", id); err != nil {
+				return err
+			}
+			if err := exec(t.Conn, "unlistDelivery", j.AgentID, micros(j.CreatedAt), id); err != nil {
 				return err
 			}
 		}

@@ -2,7 +2,8 @@
 //
 // One goroutine writes. Whatever asks to be written while it is busy with a
 // commit shares the next transaction (group commit), so that durability costs
-// one fsync for many events. The journal is a WAL with synchronous=FULL: when a
+// one fsync for many events. What follows from many events is written once for many
+// of them too: see lag.go. The journal is a WAL with synchronous=FULL: when a
 // call that writes returns, its change survives a power cut. Reads go to a pool
 // of connections beside the writer and never wait for it.
 //
@@ -63,6 +64,7 @@ type Store struct {
 	checkpointed chan struct{}
 	written      atomic.Bool // since the last checkpoint
 	unwritable   atomic.Bool // the last transaction failed
+	lagging      atomic.Bool // something is to be caught up with before it is read
 	// reading is locked while the WAL is begun anew, which no read may overlap.
 	reading sync.RWMutex
 	once    sync.Once
@@ -153,11 +155,20 @@ func (s *Store) openWriter(ctx context.Context, path, next string) (*sqlite.Conn
 	if err == nil {
 		err = exec(conn, "takeBack", micros(time.Now()))
 	}
+	if err == nil {
+		err = s.makeUp(conn)
+	}
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil
+}
+
+// makeUp writes what an earlier run left behind.
+func (s *Store) makeUp(conn *sqlite.Conn) (err error) {
+	defer sqlitex.Transaction(conn)(&err)
+	return (&tx{Conn: conn, run: s.run, cache: s.cache}).makeUp()
 }
 
 // checkFor is how long a start looks for damage: all of a small file, and of a

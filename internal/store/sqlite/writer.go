@@ -243,13 +243,19 @@ func (s *Store) try(conn *sqlite.Conn, b *batch) (err error) {
 		if err == nil {
 			return
 		}
-		s.cache.clear()
+		s.cache.tear()
+		s.lagging.Store(true)
 		// SQLite may have given the transaction up by itself (disk full, I/O error).
 		if !conn.AutocommitEnabled() {
 			_ = exec(conn, "rollback")
 		}
 	}()
 	t := &tx{Conn: conn, run: s.run, cache: s.cache, counts: counter{}}
+	if s.cache.torn {
+		if err := t.makeUp(); err != nil {
+			return err
+		}
+	}
 	for i := 0; i < len(b.writes); i++ {
 		if i > 0 && !b.whole && len(s.urgent) > 0 {
 			b.cut(i, s.hurried())
@@ -263,8 +269,15 @@ func (s *Store) try(conn *sqlite.Conn, b *batch) (err error) {
 			return b.results[i]
 		}
 	}
+	if s.cache.lag.much() {
+		if err := t.catchUp(); err != nil {
+			return err
+		}
+	}
 	if err := t.counts.flush(conn); err != nil {
 		return err
 	}
+	// Before anybody is answered: who reads then finds all of it.
+	s.lagging.Store(s.cache.lag.any())
 	return exec(conn, "commit")
 }

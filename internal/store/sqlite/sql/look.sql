@@ -45,10 +45,10 @@ SELECT attempts = 0 AND handed = 0, count(*) FROM
 GROUP BY 1
 
 -- name: agentLook
--- served by deliveries_by_agent; the project is checked, not looked up by
+-- served by the primary key of agent_log, and of deliveries
 SELECT status, count(*), max(created_at) FROM
-  (SELECT status, created_at FROM deliveries
-   WHERE agent_id = ?2 AND +project_id = ?1 ORDER BY created_at DESC LIMIT (?3 + 0))
+  (SELECT d.status, d.created_at FROM agent_log l CROSS JOIN deliveries d ON d.id = l.id
+   WHERE l.agent_id = ?2 AND d.project_id = ?1 ORDER BY l.created_at DESC, l.id DESC LIMIT (?3 + 0))
 GROUP BY status
 
 -- name: deliveryOfMessage
@@ -66,9 +66,10 @@ SELECT conversation_id, max(created_at) FROM
 WHERE conversation_id <> '' GROUP BY conversation_id ORDER BY 2 DESC LIMIT (?3 + 0)
 
 -- name: conversationsOfAgentsLatest
--- served by deliveries_by_agent: the same of an agent
+-- served by the primary key of agent_log, and of deliveries: the same of an agent
 SELECT conversation_id, max(created_at) FROM
-  (SELECT conversation_id, created_at FROM deliveries WHERE agent_id = ?1 ORDER BY created_at DESC LIMIT (?2 + 0))
+  (SELECT d.conversation_id, d.created_at FROM agent_log l CROSS JOIN deliveries d ON d.id = l.id
+   WHERE l.agent_id = ?1 ORDER BY l.created_at DESC, l.id DESC LIMIT (?2 + 0))
 WHERE conversation_id <> '' GROUP BY conversation_id ORDER BY 2 DESC LIMIT (?3 + 0)
 
 -- name: conversationsWith
