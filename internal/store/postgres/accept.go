@@ -355,8 +355,9 @@ func (a *acceptance) touch(t *tx) {
 		column(all, func(c *conversation) int64 { return c.firstAt }), t.run)
 }
 
-// claim asks who owns what is pending of conversations that were another run's:
-// where nothing is, they are this run's from now on.
+// claim takes conversations over that were another run's, where nothing of them is
+// pending: they are this run's from now on. What is pending of the others, all of it,
+// is owned by the run that their row names.
 func (a *acceptance) claim(t *tx) error {
 	byID := map[string]*conversation{}
 	for _, c := range a.conversations {
@@ -365,34 +366,17 @@ func (a *acceptance) claim(t *tx) error {
 		}
 	}
 	if len(byID) > 0 {
-		later(t, "pendingOwners", func(r *row) error {
-			c := byID[r.text()]
-			c.owner, c.taken = r.int64(), true
+		later(t, "ownFree", func(r *row) error {
+			byID[r.text()].owner = t.run
 			return nil
-		}, a.projectID, slices.Sorted(maps.Keys(byID)))
+		}, a.projectID, slices.Sorted(maps.Keys(byID)), t.run)
 	}
 	return nil
-}
-
-// own makes this run the owner of the conversations that it may have.
-func (a *acceptance) own(t *tx) {
-	var ids []string
-	for _, c := range a.conversations {
-		if c.owner != t.run && !c.taken {
-			c.owner = t.run
-			ids = append(ids, c.id)
-		}
-	}
-	if len(ids) > 0 {
-		slices.Sort(ids)
-		exec(t, "ownConversations", a.projectID, ids, t.run)
-	}
 }
 
 // write has everything written: messages, deliveries, events that go to nobody,
 // and the answers for repeats.
 func (a *acceptance) write(t *tx) error {
-	a.own(t)
 	to := map[given]bool{}
 	var messages, deliveries, events []*entering
 	for _, e := range a.events {

@@ -65,10 +65,10 @@ func (s *Store) perhapsHeld(jobs []*phone.Job) {
 
 // withoutDoubt leaves out of what is due what is being handed back: it might be so
 // once more after it was taken.
-func (s *Store) withoutDoubt(rows []jobRow) []jobRow {
+func (s *Store) withoutDoubt(rows []dueRow) []dueRow {
 	s.doubts.mu.Lock()
 	defer s.doubts.mu.Unlock()
-	return slices.DeleteFunc(rows, func(j jobRow) bool { return s.doubts.held[j.DeliveryID] != nil })
+	return slices.DeleteFunc(rows, func(j dueRow) bool { return s.doubts.held[j.DeliveryID] != nil })
 }
 
 // settleDoubts hands back what is perhaps held, and ends when nothing is left.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -439,5 +440,65 @@ func TestWhatNobodyHasInMemoryIsTakenUp(t *testing.T) {
 	}
 	if got := f.due(0, f.hook); !slices.Equal(got, ids) {
 		t.Errorf("handed %v", got)
+	}
+}
+
+// What a run is handed out carries what it is rendered from, the same as is read one
+// by one, whoever accepted it and whatever is in memory already.
+func TestWhatIsDueCarriesItsContent(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	for i := range 30 {
+		for _, from := range []string{"+13035550001", "+13035550002"} {
+			f.accept(i%2, from, memory(false)) // all of them are the first node's
+		}
+	}
+	b, err := f.nodes[0].Due(t.Context(), f.hook.ID, time.Now(), 1000, false)
+	f.must(err)
+	if len(b.Jobs) != 60 {
+		t.Fatal(len(b.Jobs))
+	}
+	for _, j := range b.Jobs {
+		c, err := f.nodes[1].Content(t.Context(), fleetProject, j.DeliveryID)
+		f.must(err)
+		if j.Event == nil || !reflect.DeepEqual(*j.Event, c.Event) {
+			t.Errorf("%s carries %+v, and is %+v", j.DeliveryID, j.Event, c.Event)
+		}
+		if len(j.History) != len(c.History) || len(c.History) > 0 && !reflect.DeepEqual(j.History, c.History) {
+			t.Errorf("%s carries the history %v, and has %v", j.DeliveryID, j.History, c.History)
+		}
+		if len(c.History) > 10 {
+			t.Error(len(c.History))
+		}
+	}
+}
+
+func TestTailsAreGoneOnWith(t *testing.T) {
+	t.Parallel()
+	messages := func(from, to int64) (out []phone.Message) {
+		for n := from; n <= to; n++ {
+			out = append(out, phone.Message{Seq: n})
+		}
+		return out
+	}
+	var c tailCache
+	c.remember("c", messages(5, 20))
+	c.remember("c", messages(1, 10)) // what ends earlier says nothing new
+	for _, w := range []struct{ after, upTo, first, last, rest int64 }{
+		{10, 20, 5, 20, 20}, // all of it
+		{10, 25, 5, 20, 20}, // others have written since
+		{4, 12, 5, 12, 12},  // an earlier event's
+		{3, 20, 0, 0, 3},    // the first of them is not known
+		{20, 25, 0, 0, 20},  // nothing of it is
+		{1, 4, 0, 0, 1},     // it begins later
+	} {
+		tail, rest := c.get("c", w.after, w.upTo)
+		first, last := int64(0), int64(0)
+		if len(tail) > 0 {
+			first, last = tail[0].Seq, tail[len(tail)-1].Seq
+		}
+		if first != w.first || last != w.last || rest != w.rest {
+			t.Errorf("behind %d up to %d: %d to %d, the rest behind %d", w.after, w.upTo, first, last, rest)
+		}
 	}
 }

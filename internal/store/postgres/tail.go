@@ -20,7 +20,6 @@ type conversation struct {
 	state  []byte
 	before int64 // messages before the batch
 	owner  int64 // the run that owns what is pending of it
-	taken  bool  // another run owns something
 
 	// tail is its last messages, oldest first, without a gap: first those before the
 	// batch, then the batch's own.
@@ -28,7 +27,7 @@ type conversation struct {
 }
 
 // lookBack finds the messages before the batch that its deliveries are rendered
-// with: in memory, or it has them read.
+// with: in memory, or it has those read that are not.
 func (a *acceptance) lookBack(t *tx) {
 	need := map[*conversation]int64{}
 	for _, e := range a.events {
@@ -37,25 +36,48 @@ func (a *acceptance) lookBack(t *tx) {
 			need[e.conversation] = max(need[e.conversation], int64(e.history)-(e.before-e.conversation.before))
 		}
 	}
-	var ids []string
-	var after, upTo []int64
-	byID := map[string]*conversation{}
+	var missing histories
 	for c, n := range need {
-		n = min(n, c.before)
-		if c.tail = a.store.tails.get(c.id, c.before); int64(len(c.tail)) >= n {
-			continue
+		if n = min(n, c.before); n <= 0 {
+			continue // the batch's own are enough
 		}
-		c.tail = nil
-		byID[c.id] = c
-		ids, after, upTo = append(ids, c.id), append(after, max(0, c.before-max(n, minTail))), append(upTo, c.before+1)
+		after := c.before - n
+		if c.tail, after = a.store.tails.get(c.id, after, c.before); after < c.before {
+			if len(c.tail) == 0 {
+				after = max(0, c.before-max(n, minTail))
+			}
+			missing.add(c.id, after, c.before, &c.tail)
+		}
 	}
-	if len(ids) > 0 {
-		later(t, "histories", func(r *row) error {
-			m := readMessage(r)
-			byID[m.ConversationID].tail = append(byID[m.ConversationID].tail, m)
-			return nil
-		}, a.projectID, ids, after, upTo)
+	missing.later(t, a.projectID)
+}
+
+// histories are messages of conversations that are to be read.
+type histories struct {
+	ids         []string
+	after, upTo []int64 // the places that they lie between
+	into        map[string]*[]phone.Message
+}
+
+// add asks for the messages of a conversation behind a place up to another. They
+// are appended.
+func (h *histories) add(id string, after, upTo int64, into *[]phone.Message) {
+	if h.into == nil {
+		h.into = map[string]*[]phone.Message{}
 	}
+	h.ids, h.after, h.upTo = append(h.ids, id), append(h.after, after), append(h.upTo, upTo+1)
+	h.into[id] = into
+}
+
+func (h *histories) later(t *tx, projectID string) {
+	if len(h.ids) == 0 {
+		return
+	}
+	later(t, "histories", func(r *row) error {
+		m := readMessage(r)
+		*h.into[m.ConversationID] = append(*h.into[m.ConversationID], m)
+		return nil
+	}, projectID, h.ids, h.after, h.upTo)
 }
 
 // lookBack is the history of an event: of its conversation's tail, which ends right
@@ -70,7 +92,8 @@ func (c *conversation) lookBack(e *entering) []phone.Message {
 
 // tailCache remembers the last messages of conversations that are in use. Messages
 // never change and are counted without a gap, so a tail that ends with the last one
-// is true, whichever node wrote it: nothing needs to be taken out.
+// is true, whichever node wrote it: nothing needs to be taken out. Where others have
+// written since, only theirs is read.
 type tailCache struct {
 	mu           sync.Mutex
 	young, older map[string][]phone.Message
@@ -85,8 +108,10 @@ const (
 	maxTailBytes = 16 << 10
 )
 
-// get returns the tail of a conversation that has so many messages, or nil.
-func (c *tailCache) get(id string, messages int64) []phone.Message {
+// get returns what is remembered of a conversation's messages behind a place up to
+// another, oldest first and without a gap; and the place from which on the rest is to
+// be read. It is nothing where the first of them is not known.
+func (c *tailCache) get(id string, after, upTo int64) (tail []phone.Message, rest int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tail, ok := c.young[id]
@@ -95,18 +120,30 @@ func (c *tailCache) get(id string, messages int64) []phone.Message {
 			c.put(id, tail)
 		}
 	}
-	if len(tail) == 0 || tail[len(tail)-1].Seq != messages {
-		return nil
+	if len(tail) == 0 {
+		return nil, after
 	}
-	return slices.Clip(tail)
+	if over := tail[len(tail)-1].Seq - upTo; over > 0 {
+		tail = tail[:max(0, int64(len(tail))-over)]
+	}
+	if len(tail) == 0 || tail[0].Seq > after+1 || tail[len(tail)-1].Seq <= after {
+		return nil, after
+	}
+	return slices.Clip(tail), tail[len(tail)-1].Seq
 }
 
 // keep remembers a conversation's tail. Jobs hold parts of it: it is not changed.
 func (c *tailCache) keep(v *conversation) {
-	tail := v.tail
-	if n := len(tail); n == 0 || tail[n-1].Seq != v.before+v.adds {
+	if n := len(v.tail); n == 0 || v.tail[n-1].Seq != v.before+v.adds || v.tail[0].Seq != v.before+v.adds-int64(n)+1 {
 		return // there is a gap: nothing needed what came before
-	} else if n > maxTail {
+	}
+	c.remember(v.id, v.tail)
+}
+
+// remember keeps messages without a gap, where no later and no more of them are known
+// already.
+func (c *tailCache) remember(id string, tail []phone.Message) {
+	if n := len(tail); n > maxTail {
 		tail = slices.Clone(tail[n-maxTail/2:])
 	}
 	size := 0
@@ -118,7 +155,12 @@ func (c *tailCache) keep(v *conversation) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.put(v.id, tail)
+	if known := c.young[id]; len(known) > 0 {
+		if ends := known[len(known)-1].Seq - tail[len(tail)-1].Seq; ends > 0 || ends == 0 && len(known) >= len(tail) {
+			return
+		}
+	}
+	c.put(id, tail)
 }
 
 // put forgets what was not asked for while a whole generation was filled. The

@@ -45,11 +45,12 @@ SELECT n, id, conversation_id, number_id, direction, channel, sender, recipient,
 FROM messages WHERE project_id = $1 AND conversation_id = $2 AND n < $3 ORDER BY n DESC LIMIT $4
 
 -- name: histories
--- served by the primary key: the last messages of several conversations, oldest first
+-- served by the primary key (the limit, which cuts nothing off, has each looked up by itself): the last messages of
+-- several conversations, oldest first
 SELECT m.n, m.id, m.conversation_id, m.number_id, m.direction, m.channel, m.sender, m.recipient, m.body, m.media_urls, m.at
 FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS c (id, after, before)
-JOIN messages m ON m.project_id = $1 AND m.conversation_id = c.id AND m.n > c.after AND m.n < c.before
-ORDER BY m.conversation_id, m.n
+CROSS JOIN LATERAL (SELECT * FROM messages WHERE project_id = $1 AND conversation_id = c.id AND n > c.after AND n < c.before
+  ORDER BY n LIMIT c.before - c.after) AS m
 
 -- name: messagesOfConversation
 -- served by the primary key

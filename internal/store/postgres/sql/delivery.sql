@@ -25,9 +25,14 @@ SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_
 FROM deliveries WHERE project_id = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE
 
 -- name: due
--- served by deliveries_due; what somebody else is about to change is left to them, and a turn to its caller
+-- served by deliveries_due; what somebody else is about to change is left to them, and a turn to its caller. What
+-- a body is rendered from comes with it, where that is $6 bytes at most, and no attempt has frozen the body
 SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
-  attempts, round_attempts, round, created_at, status, next_attempt_at
+  attempts, round_attempts, round, created_at, status, next_attempt_at,
+  body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 AS carried,
+  CASE WHEN body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 THEN data END,
+  CASE WHEN body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 THEN state END,
+  direction, history_before, context_limit
 FROM deliveries
 WHERE project_id = $1 AND webhook_id = $2 AND owner = $5 AND next_attempt_at > 0 AND next_attempt_at <= $3
   AND NOT (event_type = 'agent.message' AND channel = 'voice')

@@ -73,6 +73,13 @@ WHERE project_id = $1 AND id = ANY($2::text[]) AND status || '' = 'pending'
   AND (owner = ANY($4::bigint[]) OR owner = ANY($5::bigint[]) AND next_attempt_at > 0)
 RETURNING webhook_id
 
+-- name: ownFree
+-- served by the primary key, and deliveries_waiting: of conversations that the caller has locked, those of which
+-- nothing is pending are a run's from now on
+UPDATE conversations c SET owner = $3 WHERE project_id = $1 AND id = ANY($2::text[])
+  AND NOT EXISTS (SELECT FROM deliveries d WHERE d.project_id = $1 AND d.conversation_id = c.id AND d.status = 'pending')
+RETURNING id
+
 -- name: ownConversations
 -- served by the primary key; the caller has locked them
 UPDATE conversations SET owner = $3 WHERE project_id = $1 AND id = ANY($2::text[])
