@@ -21,11 +21,19 @@ func TestTheWALIsBegunAnewUnderLoad(t *testing.T) {
 	defer s.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
+	// Each read lasts until something was written, or for a moment where the writer
+	// waits for it; the others go on meanwhile.
+	wrote := make(chan struct{})
 	for range 4 {
 		work.Go(func() {
 			for ctx.Err() == nil {
 				_ = s.read(context.Background(), func(c *sqlite.Conn) error {
-					return each(c, "ping", func(*row) error { return nil })
+					err := each(c, "ping", func(*row) error { return nil })
+					select {
+					case <-wrote:
+					case <-time.After(10 * time.Millisecond):
+					}
+					return err
 				})
 			}
 		})
@@ -47,6 +55,10 @@ func TestTheWALIsBegunAnewUnderLoad(t *testing.T) {
 		})
 		if err != nil {
 			t.Fatal(err)
+		}
+		select {
+		case wrote <- struct{}{}:
+		default:
 		}
 		written += int64(len(page))
 		restarted = written > 2*longWAL*4096 && size() < written/2
