@@ -15,7 +15,7 @@ import (
 type listenerView struct {
 	WebhookID string `json:"webhookId" doc:"The webhook that stands in for the agent's own meanwhile."`
 	Forward   string `json:"forward" doc:"Where deliveries go in the end."`
-	Connected bool   `json:"connected" doc:"false while a lost connection may still be taken up again."`
+	Connected bool   `json:"connected" doc:"false while a lost connection may still be taken up again; of who is connected to another node it is true."`
 	Since     string `json:"since"`
 }
 
@@ -29,7 +29,7 @@ func (h *handlers) registerListen(a huma.API, mux *http.ServeMux, hub *listen.Hu
 			return answer[*listenerView](nil, err)
 		}
 		_, forward, _ := strings.Cut(strings.TrimPrefix(w.URL, listen.Scheme+"://"), "/")
-		return answer(&listenerView{w.ID, forward, hub.Connected(w.ID), deliver.FormatTime(w.CreatedAt)}, nil)
+		return answer(&listenerView{w.ID, forward, hub.Connected(w.ID) || !h.board.Here(*w), deliver.FormatTime(w.CreatedAt)}, nil)
 	})
 	path := "/v1/agents/{agent_id}/listen"
 	op := &huma.Operation{

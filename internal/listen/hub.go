@@ -3,6 +3,8 @@ package listen
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -38,8 +40,12 @@ var errGone = errors.New("`switchhook listen` was stopped, or lost its connectio
 
 // Board keeps the webhook rows of listeners and what is sent to them.
 type Board interface {
-	// AddListener makes a row, and starts sending to it.
-	AddListener(ctx context.Context, projectID, agentID string, set Settings) (phone.Webhook, error)
+	// AddListener makes a row, and starts sending to it. session is what the listener
+	// is known by from now on, before what it was known by, "" for nothing: whoever comes
+	// from another node takes the place of their earlier self.
+	AddListener(ctx context.Context, projectID, agentID string, set Settings, session, before string) (phone.Webhook, error)
+	// ListenerStands says whether the row is still there.
+	ListenerStands(ctx context.Context, w phone.Webhook) (bool, error)
 	// RemoveListener removes it; what was never sent is bound anew.
 	RemoveListener(ctx context.Context, w phone.Webhook) error
 	// PauseListener starts nothing more for it; ResumeListener goes on.
@@ -126,6 +132,27 @@ func (h *Hub) Gone(webhookID string) {
 	}
 }
 
+// Lost ends the session of a webhook row that another node took away: because it
+// took this one for dead, or because the listener has come there. A client that is
+// still connected begins anew.
+func (h *Hub) Lost(webhookID string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.sessions[webhookID] == nil {
+		return
+	}
+	h.work.Add(1)
+	go func() {
+		defer h.work.Done()
+		h.opening.Lock() // whoever is removing it finishes first
+		defer h.opening.Unlock()
+		if s := h.session(webhookID); s != nil {
+			h.cfg.Logger.Info("another node took a listener away: it may begin anew", "webhook", webhookID)
+			s.lose()
+		}
+	}()
+}
+
 func (h *Hub) session(webhookID string) *session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -186,6 +213,9 @@ func (h *Hub) watch(ctx context.Context, s *session, refused func(context.Contex
 		}
 		why := refused(ctx)
 		if why == "" {
+			if stands, err := h.board.ListenerStands(ctx, s.webhook); err == nil && !stands {
+				h.Lost(s.webhook.ID)
+			}
 			continue
 		}
 		h.opening.Lock()
@@ -232,16 +262,26 @@ func (h *Hub) open(ctx context.Context, projectID, agentID string, first hello) 
 			return nil, false, err
 		}
 	}
-	w, err := h.board.AddListener(ctx, projectID, agentID, first.Settings)
+	token := rand.Text()
+	w, err := h.board.AddListener(ctx, projectID, agentID, first.Settings, known(token), known(first.Session))
 	if err != nil {
 		return nil, false, err
 	}
-	s = &session{hub: h, webhook: w, token: rand.Text(), link: newLink(), exchanges: map[string]*exchange{}, gone: make(chan struct{})}
+	s = &session{hub: h, webhook: w, token: token, link: newLink(), exchanges: map[string]*exchange{}, gone: make(chan struct{})}
 	h.mu.Lock()
 	h.sessions[w.ID] = s
 	h.mu.Unlock()
 	h.cfg.Logger.Info("somebody listens for an agent", "agent", agentID, "webhook", w.ID, "forward", first.Forward)
 	return s, false, nil
+}
+
+// known is what the row keeps of a session's token: who reads it cannot take its place.
+func known(token string) string {
+	if token == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
 }
 
 func (h *Hub) ofAgent(projectID, agentID string) *session {

@@ -145,6 +145,16 @@ func (s *session) remove() error {
 	return nil
 }
 
+// lose ends a session whose row is gone, and its connection.
+func (s *session) lose() {
+	s.end()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drop != nil {
+		s.drop()
+	}
+}
+
 // end lets go of everything that waits for the client.
 func (s *session) end() {
 	s.hub.mu.Lock()

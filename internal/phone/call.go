@@ -14,8 +14,9 @@ const (
 
 // Texts of turns that ended without a word of the webhook's.
 const (
-	ErrorTurnLost     = "the server was stopped before the turn ended: it is not asked again"
-	ErrorTurnUnrouted = "no webhook: set one for the agent or for the project"
+	ErrorTurnLost          = "the server was stopped before the turn ended: it is not asked again"
+	ErrorListenerElsewhere = "somebody listens for this agent (switchhook listen) through another node: ask through that one, or connect the listener to this one"
+	ErrorTurnUnrouted      = "no webhook: set one for the agent or for the project"
 )
 
 // Call is one telephone call of an agent on one of its numbers. It begins with

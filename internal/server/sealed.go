@@ -217,9 +217,9 @@ func (s sealedStore) SetWebhook(ctx context.Context, w phone.Webhook) (phone.Web
 }
 
 // AddListener seals the secret for the webhook's id.
-func (s sealedStore) AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error) {
+func (s sealedStore) AddListener(ctx context.Context, w phone.Webhook, session, before string) (phone.Webhook, error) {
 	w.SealSecret = s.ring.Seal
-	return s.opened(s.Store.AddListener(ctx, w))
+	return s.opened(s.Store.AddListener(ctx, w, session, before))
 }
 
 // SetWebhookStatus opens what it answers.

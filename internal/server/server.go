@@ -206,7 +206,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.board = switchboard.New(switchboard.Config{
 		Store: measured, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
-		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended, ListenerGone: listeners.Gone,
+		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended, ListenerGone: listeners.Gone, ListenerLost: listeners.Lost,
 		Written: s.traces.Hook(), Shared: s.shared, Owner: s.owner,
 	})
 	if err := s.board.SettleTurns(ctx); err != nil {

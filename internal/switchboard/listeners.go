@@ -22,9 +22,14 @@ func (s *Switchboard) Listener(ctx context.Context, projectID, agentID string) (
 	return s.cfg.Store.Listener(ctx, projectID, agentID)
 }
 
+// Here says whether what is bound to a webhook is this node's to send, as far as the
+// webhook decides that: a listener's connection is at one node.
+func (s *Switchboard) Here(w phone.Webhook) bool { return s.cfg.Shared == nil || s.cfg.Shared.Here(w) }
+
 // AddListener makes the webhook of who listens for an agent, and starts sending to
-// it. What is not chosen is as with the agent's own webhook.
-func (s *Switchboard) AddListener(ctx context.Context, projectID, agentID string, set listen.Settings) (phone.Webhook, error) {
+// it. What is not chosen is as with the agent's own webhook. session is what they are
+// known by from now on, before what they were known by, at whichever node.
+func (s *Switchboard) AddListener(ctx context.Context, projectID, agentID string, set listen.Settings, session, before string) (phone.Webhook, error) {
 	w := phone.Webhook{
 		ID: phone.NewID(phone.PrefixWebhook), ProjectID: projectID, AgentID: agentID, Secret: set.Secret, Owner: s.cfg.Owner,
 		ContextLimit: phone.DefaultContextLimit, Timeout: phone.DefaultTimeout, Ordering: phone.OrderRelaxed,
@@ -52,7 +57,7 @@ func (s *Switchboard) AddListener(ctx context.Context, projectID, agentID string
 	if set.TimeoutSeconds != nil {
 		w.Timeout = time.Duration(*set.TimeoutSeconds) * time.Second
 	}
-	w, err = s.cfg.Store.AddListener(ctx, w)
+	w, err = s.cfg.Store.AddListener(ctx, w, session, before)
 	if err == nil {
 		s.cfg.Dispatcher.Refresh(w)
 	}
@@ -87,6 +92,12 @@ func (s *Switchboard) RemoveListener(ctx context.Context, w phone.Webhook) error
 	s.cfg.Dispatcher.Forget(w.ID)
 	s.cfg.Dispatcher.WakeProject(w.ProjectID)
 	return nil
+}
+
+// ListenerStands says whether a listener's webhook is still there.
+func (s *Switchboard) ListenerStands(ctx context.Context, w phone.Webhook) (bool, error) {
+	now, err := s.cfg.Store.WebhookByID(ctx, w.ID)
+	return now != nil, err
 }
 
 // PauseListener starts nothing more for a listener, whose connection is lost.

@@ -17,6 +17,9 @@ type Shared interface {
 	SettleOwned(ctx context.Context, webhookID string, inFlight []string) (projectID string, err error)
 	// Unsettled says whether runs that are alive own pending deliveries of a webhook.
 	Unsettled(ctx context.Context, webhookID string) (bool, error)
+	// Here says whether this node sends what is bound to a webhook, as far as the
+	// webhook decides that.
+	Here(w phone.Webhook) bool
 }
 
 // How long the call that takes a webhook away waits for the other nodes, and how
@@ -30,11 +33,19 @@ const (
 // changed or taken away through another. What the node owns of it goes the new
 // way, or is settled.
 func (s *Switchboard) Obey(ctx context.Context, id string) error {
+	gone, err := s.obey(ctx, id)
+	if gone && err == nil && s.cfg.ListenerLost != nil {
+		s.cfg.ListenerLost(id)
+	}
+	return err
+}
+
+func (s *Switchboard) obey(ctx context.Context, id string) (gone bool, err error) {
 	s.settling.Lock()
 	defer s.settling.Unlock()
 	w, err := s.cfg.Store.WebhookByID(ctx, id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	d := s.cfg.Dispatcher
 	if w == nil || w.Status != phone.WebhookActive {
@@ -43,7 +54,10 @@ func (s *Switchboard) Obey(ctx context.Context, id string) error {
 			d.Forget(id)
 			d.WakeProject(projectID)
 		}
-		return err
+		return w == nil, err
+	}
+	if !s.Here(*w) {
+		return false, nil
 	}
 	switch revision, open := d.Knows(id); {
 	case open && revision >= w.Revision:
@@ -51,7 +65,7 @@ func (s *Switchboard) Obey(ctx context.Context, id string) error {
 	case revision < w.Revision:
 		d.Refresh(*w)
 	}
-	return nil
+	return false, nil
 }
 
 // awaitOthers waits until no other node sends to webhooks that were taken away, so

@@ -41,7 +41,7 @@ type Store interface {
 	SetWebhookStatus(ctx context.Context, projectID, agentID string, status phone.WebhookStatus) (phone.Webhook, error)
 	DeleteWebhook(ctx context.Context, projectID, agentID string, at time.Time, inFlight []string) error
 	Listener(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
-	AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
+	AddListener(ctx context.Context, w phone.Webhook, session, before string) (phone.Webhook, error)
 	RemoveListener(ctx context.Context, id string, at time.Time, inFlight []string) error
 	CreateTest(ctx context.Context, e phone.Event, w phone.Webhook, j *phone.Job, notBefore time.Time) error
 
@@ -69,6 +69,9 @@ type Config struct {
 	Written func(events []*phone.NewEvent, out []phone.Accepted, begin, end time.Time)
 	// ListenerGone is called when a listener's webhook went with its agent; nil for nobody.
 	ListenerGone func(webhookID string)
+	// ListenerLost is called when a listener's webhook was taken away by another node,
+	// which took this one for dead, or has its connection now; nil for nobody.
+	ListenerLost func(webhookID string)
 	// Owner is this node, where there are several; "" where there is one.
 	Owner string
 	// Watchers receive deliveries as they change; nil for none.

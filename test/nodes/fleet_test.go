@@ -61,6 +61,7 @@ func TestMain(m *testing.M) {
 type fleet struct {
 	t        *testing.T
 	database string
+	lease    string
 	nodes    []*node
 
 	mu sync.Mutex
@@ -81,7 +82,13 @@ type node struct {
 // newFleet starts nodes, the first of them alone.
 func newFleet(t *testing.T, database string, count int) *fleet {
 	t.Helper()
-	f := &fleet{t: t, database: database}
+	return newFleetOf(t, database, count, "3s")
+}
+
+// newFleetOf is newFleet with a lease of a length.
+func newFleetOf(t *testing.T, database string, count int, lease string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, database: database, lease: lease}
 	for i := range count {
 		n := &node{name: fmt.Sprint("node", i)}
 		f.nodes = append(f.nodes, n)
@@ -101,7 +108,7 @@ func (f *fleet) start(n *node) {
 	deadline := time.Now().Add(patience)
 	for {
 		cmd := exec.Command(bin, "serve", "--dev", "--listen=127.0.0.1:0", "--database="+f.database, "--api-key="+apiKey,
-			"--lease=3s", "--node-name="+n.name, "--retry-schedule=200ms,200ms,1s,1s,1s")
+			"--lease="+f.lease, "--node-name="+n.name, "--retry-schedule=200ms,200ms,1s,1s,1s")
 		cmd.Env = append(os.Environ(), "SWITCHHOOK_SECRET_KEY="+secretKey)
 		cmd.Stderr = logWriter{f}
 		out, err := cmd.StdoutPipe()

@@ -460,6 +460,9 @@ func (e *entering) bind(room store.Room, run int64) {
 		return
 	}
 	job.Webhook = e.binding.Webhook
+	if at := listenerRun(job.Webhook); at != 0 {
+		job.Run = at
+	}
 	if e.Type != phone.EventCallEnded {
 		e.history = int(min(int64(e.binding.Webhook.ContextLimit), e.before))
 	}

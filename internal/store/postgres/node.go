@@ -27,6 +27,8 @@ import (
 //     a delivery: so what is pending of a conversation is all owned by one run, the
 //     one that the conversation's row names. An event goes to that run, whoever
 //     accepts it, and even where it is dead: whoever adopts the rest adopts this too.
+//     What a listener is to have is left out of this: it is owned by the run that has
+//     the listener's connection (listener.go), whoever owns the rest.
 //   - A result is written where the delivery's row still names the run as its owner.
 //
 // A transaction of a run that has been declared dead may commit late. Nothing is
@@ -114,6 +116,10 @@ func (s *Store) End(ctx context.Context, run int64) error {
 func (s *Store) Adopt(ctx context.Context, limit int, found func()) (out store.Adopted, err error) {
 	left, err := s.leftRuns(ctx)
 	if err != nil || len(left.ended)+len(left.leaving) == 0 {
+		return out, err
+	}
+	// Who listened there does not any more: what is adopted must not be tried on them.
+	if err := s.removeListenersOf(ctx, slices.Concat(left.ended, left.leaving)); err != nil {
 		return out, err
 	}
 	// Turns of calls are not asked again: they end with the run that asked them.
@@ -211,7 +217,7 @@ func (o *orphans) adopt(t *tx, projectID string, l left, webhooks map[string]boo
 	now := micros(time.Now())
 	if len(locked) > 0 {
 		later(t, "adoptConversations", took, projectID, locked, t.run, l.ended, l.leaving, now)
-		exec(t, "ownConversations", projectID, locked, t.run)
+		exec(t, "inheritConversations", projectID, locked, t.run, slices.Concat(l.ended, l.leaving))
 	}
 	if len(o.singles) > 0 {
 		later(t, "adoptSingles", took, projectID, o.singles, t.run, l.ended, l.leaving, now)

@@ -169,6 +169,12 @@ func (r *retrying) replay() error {
 	}
 	to := map[given]bool{}
 	owner := func(p replaying) int64 {
+		if at := listenerRun(p.binding.Webhook); at != 0 {
+			if at != r.run {
+				to[given{at, p.WebhookID}] = true
+			}
+			return at
+		}
 		if o, ok := owners[p.ConversationID]; ok && o != r.run {
 			to[given{o, p.WebhookID}] = true
 			return o
@@ -193,27 +199,34 @@ func (r *retrying) owners() (map[string]int64, error) {
 			ids[p.ConversationID] = true
 		}
 	}
+	return r.ownersOf(r.projectID, slices.Sorted(maps.Keys(ids)))
+}
+
+// ownersOf locks conversations, and returns which runs own what is pending of them,
+// leaving out what a listener is to have. Those of which nothing is are this run's
+// from now on.
+func (t *tx) ownersOf(projectID string, sorted []string) (map[string]int64, error) {
 	owners := map[string]int64{}
-	sorted := slices.Sorted(maps.Keys(ids))
-	later(r.tx, "conversationOwners", func(row *row) error { owners[row.text()] = row.int64(); return nil }, r.projectID, sorted)
+	later(t, "conversationOwners", func(row *row) error { owners[row.text()] = row.int64(); return nil }, projectID, sorted)
 	taken := map[string]bool{}
-	later(r.tx, "pendingOwners", func(row *row) error {
-		id := row.text()
-		owners[id], taken[id] = row.int64(), true
+	later(t, "pendingOwners", func(row *row) error {
+		if id, owner := row.text(), row.int64(); owners[id] == 0 || owners[id] == owner {
+			owners[id], taken[id] = owner, true
+		}
 		return nil
-	}, r.projectID, sorted)
-	if err := r.flush(); err != nil {
+	}, projectID, sorted)
+	if err := t.flush(); err != nil {
 		return nil, err
 	}
 	var free []string
 	for _, id := range sorted {
-		if owners[id] != r.run && !taken[id] {
-			owners[id] = r.run
+		if owners[id] != t.run && !taken[id] {
+			owners[id] = t.run
 			free = append(free, id)
 		}
 	}
 	if len(free) > 0 {
-		exec(r.tx, "ownConversations", r.projectID, free, r.run)
+		exec(t, "ownConversations", projectID, free, t.run)
 	}
 	return owners, nil
 }

@@ -60,8 +60,8 @@ func TestTheNextEventThroughAnotherNodeObeysEveryChange(t *testing.T) {
 		{"a listener", func() {
 			_, err := changing.AddListener(ctx, phone.Webhook{
 				ID: listener, ProjectID: fleetProject, AgentID: fleetAgent, URL: "https://listener.example/", Secret: "whsec_x", Timeout: time.Second, CreatedAt: at,
-				Ordering: phone.OrderRelaxed, Listener: true, Owner: "n",
-			})
+				Ordering: phone.OrderRelaxed, Listener: true,
+			}, "", "")
 			f.must(err)
 		}, "agt_1 https://listener.example/"},
 		{"the listener gone", func() { f.must(changing.RemoveListener(ctx, listener, at, nil)) }, "agt_1 https://b.example/"},

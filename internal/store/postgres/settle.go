@@ -1,7 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -61,8 +64,8 @@ func (s *Store) SettleAll(ctx context.Context) error {
 // settle settles one slice, and says whether it was the last.
 func settle(t *tx, projectID, webhookID string) (done bool, err error) {
 	t.shareProject(projectID)
-	gone := false
-	found, err := one(t, "settling", func(r *row) { gone = r.bool() }, projectID, webhookID)
+	gone, listener := false, false
+	found, err := one(t, "settling", func(r *row) { gone, listener = r.bool(), r.bool() }, projectID, webhookID)
 	if err != nil || !found {
 		return true, err
 	}
@@ -91,6 +94,9 @@ func settle(t *tx, projectID, webhookID string) (done bool, err error) {
 			all[i].binding = b
 		}
 	}
+	if err := settleOwners(t, projectID, listener, all); err != nil {
+		return false, err
+	}
 	if err := settleThese(t, projectID, webhookID, all); err != nil {
 		return false, err
 	}
@@ -105,17 +111,52 @@ func settle(t *tx, projectID, webhookID string) (done bool, err error) {
 	return true, err
 }
 
+// settleOwners finds out who is to send what was bound anew, where that is not this
+// run: what a listener is to have, the run that has its connection; what a listener
+// was to have, whoever has the rest of its conversation.
+func settleOwners(t *tx, projectID string, listener bool, all []pending) error {
+	conversations := map[string]bool{}
+	for i, p := range all {
+		if p.binding.Status != phone.Pending {
+			continue
+		}
+		if all[i].owner = listenerRun(p.binding.Webhook); all[i].owner == 0 && listener && p.conversationID != "" {
+			conversations[p.conversationID] = true
+		}
+	}
+	owners := map[string]int64{}
+	if len(conversations) > 0 {
+		var err error
+		if owners, err = t.ownersOf(projectID, slices.Sorted(maps.Keys(conversations))); err != nil {
+			return err
+		}
+	}
+	to := map[given]bool{}
+	for i, p := range all {
+		if p.binding.Status != phone.Pending {
+			continue
+		}
+		if all[i].owner = cmp.Or(p.owner, owners[p.conversationID], t.run); all[i].owner != t.run {
+			to[given{all[i].owner, p.binding.Webhook.ID}] = true
+		}
+	}
+	t.give(projectID, to)
+	return nil
+}
+
 // pending is what settling looks at of a delivery.
 type pending struct {
 	id, agentID, eventType string
 	createdAt              int64
+	conversationID         string
 	sent                   bool // it may have been
 	binding                phone.Binding
+	owner                  int64 // where it is bound anew
 }
 
 func readPending(t *tx, name string, values ...any) (out []pending, err error) {
 	err = each(t, name, func(r *row) error {
-		out = append(out, pending{id: r.text(), agentID: r.text(), eventType: r.text(), createdAt: r.int64(), sent: r.int() > 0 || r.int64() != 0})
+		out = append(out, pending{id: r.text(), agentID: r.text(), eventType: r.text(), createdAt: r.int64(), conversationID: r.text(), sent: r.int() > 0 || r.int64() != 0})
 		return nil
 	}, values...)
 	return out, err
@@ -145,5 +186,6 @@ func settleThese(t *tx, projectID, webhookID string, all []pending) error {
 			}
 			return 0
 		}),
-		column(all, func(p pending) bool { return isStrict(p.binding) }))
+		column(all, func(p pending) bool { return isStrict(p.binding) }),
+		column(all, func(p pending) int64 { return p.owner }))
 }

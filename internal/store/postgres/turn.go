@@ -54,6 +54,9 @@ func (a *acceptance) ofItsCall(e *entering) error {
 // bindTurn binds a turn: it is held by its caller from the first, or has ended.
 func (e *entering) bindTurn(job *phone.Job) {
 	e.out.NumberID, e.out.CallID = e.route.numberID, e.Call.ID
+	if at := listenerRun(e.binding.Webhook); at != 0 && at != job.Run && e.binding.Status == phone.Pending {
+		e.binding.Status, e.binding.Error = phone.Failed, phone.ErrorListenerElsewhere
+	}
 	switch e.binding.Status {
 	case phone.Pending:
 		w := *e.binding.Webhook

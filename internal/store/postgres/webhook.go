@@ -49,11 +49,13 @@ func webhookByID(c *tx, projectID, id string) (w *phone.Webhook, err error) {
 	return w, err
 }
 
-// ActiveWebhooks returns every live webhook that is sent to, of all projects.
+// ActiveWebhooks returns every live webhook that this run sends to, of all projects.
 func (s *Store) ActiveWebhooks(ctx context.Context) (out []phone.Webhook, err error) {
 	err = s.read(ctx, func(c *tx) error {
 		return each(c, "activeWebhooks", func(r *row) error {
-			out = append(out, readWebhook(r))
+			if w := readWebhook(r); s.Here(w) {
+				out = append(out, w)
+			}
 			return nil
 		})
 	})

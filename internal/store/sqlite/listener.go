@@ -25,7 +25,8 @@ func liveListener(c *sqlite.Conn, projectID, agentID string) (w *phone.Webhook, 
 
 // AddListener makes w the webhook of who listens for w.AgentID, from the next
 // event on. Conflict where somebody listens already, NotFound for an unknown agent.
-func (s *Store) AddListener(ctx context.Context, add phone.Webhook) (w phone.Webhook, err error) {
+// There is one server: what they are known by at another need not be kept.
+func (s *Store) AddListener(ctx context.Context, add phone.Webhook, _, _ string) (w phone.Webhook, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		w = add
 		if err := agentExists(t.Conn, w.ProjectID, w.AgentID); err != nil {

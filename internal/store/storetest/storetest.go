@@ -46,7 +46,7 @@ type Store interface {
 	Prune(ctx context.Context, before time.Time, after string) (string, error)
 	Webhook(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
 	Listener(ctx context.Context, projectID, agentID string) (*phone.Webhook, error)
-	AddListener(ctx context.Context, w phone.Webhook) (phone.Webhook, error)
+	AddListener(ctx context.Context, w phone.Webhook, session, before string) (phone.Webhook, error)
 	RemoveListener(ctx context.Context, id string, at time.Time, inFlight []string) error
 	RemoveListeners(ctx context.Context, owner string, at time.Time) error
 	Content(ctx context.Context, projectID, deliveryID string) (phone.Content, error)

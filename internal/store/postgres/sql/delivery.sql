@@ -144,20 +144,20 @@ FROM attempts WHERE project_id = $1 AND delivery_id = $2 ORDER BY number
 
 -- name: pendingOf
 -- served by deliveries_due, once nothing of the webhook is held: what this run owns; a slice at a time
-SELECT id, agent_id, event_type, created_at, attempts, handed FROM deliveries
+SELECT id, agent_id, event_type, created_at, conversation_id, attempts, handed FROM deliveries
 WHERE project_id = $1 AND webhook_id = $2 AND owner = $4 AND next_attempt_at > 0 ORDER BY next_attempt_at, id LIMIT $3 FOR UPDATE
 
 -- name: pendingAmong
 -- served by the primary key
-SELECT id, agent_id, event_type, created_at, attempts, handed FROM deliveries
+SELECT id, agent_id, event_type, created_at, conversation_id, attempts, handed FROM deliveries
 WHERE project_id = $1 AND webhook_id = $2 AND id = ANY($3::text[]) AND owner = $4 AND status || '' = 'pending' ORDER BY id FOR UPDATE
 
 -- name: settle
 -- served by the primary key: ends pending deliveries, or binds them anew
 UPDATE deliveries d SET webhook_id = p.webhook_id, context_limit = CASE WHEN d.webhook_id = p.webhook_id THEN d.context_limit ELSE p.context_limit END,
-  status = p.status, ended = p.ended, next_attempt_at = p.next_attempt_at, owner = CASE WHEN p.status = 'pending' THEN d.owner ELSE 0 END, strict = p.strict
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::boolean[])
-  AS p (id, webhook_id, context_limit, status, ended, next_attempt_at, strict)
+  status = p.status, ended = p.ended, next_attempt_at = p.next_attempt_at, owner = CASE WHEN p.status = 'pending' THEN p.owner ELSE 0 END, strict = p.strict
+FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[], $8::boolean[], $9::bigint[])
+  AS p (id, webhook_id, context_limit, status, ended, next_attempt_at, strict, owner)
 WHERE d.project_id = $1 AND d.id = ANY($2::text[]) AND d.id = p.id
 
 -- name: hurry

@@ -50,7 +50,7 @@ SELECT d.project_id, d.conversation_id, d.id FROM deliveries d
 WHERE d.owner = ANY($1::bigint[]) AND d.status = 'pending' AND d.next_attempt_at > 0 AND NOT d.test
   AND NOT (d.channel = 'voice' AND d.event_type = 'agent.message')
   AND NOT EXISTS (SELECT FROM deliveries h WHERE h.project_id = d.project_id AND h.conversation_id = d.conversation_id
-    AND h.status = 'pending' AND h.next_attempt_at = 0 AND d.conversation_id <> '')
+    AND h.status = 'pending' AND h.next_attempt_at = 0 AND h.owner = d.owner AND d.conversation_id <> '')
 LIMIT $2
 
 -- name: lockConversations
@@ -83,6 +83,10 @@ RETURNING id
 -- name: ownConversations
 -- served by the primary key; the caller has locked them
 UPDATE conversations SET owner = $3 WHERE project_id = $1 AND id = ANY($2::text[])
+
+-- name: inheritConversations
+-- served by the primary key; the caller has locked them. Of one that is a living run's only a listener's part was adopted
+UPDATE conversations SET owner = $3 WHERE project_id = $1 AND id = ANY($2::text[]) AND (owner = 0 OR owner = ANY($4::bigint[]))
 
 -- name: conversationOwners
 -- served by the primary key: whose what is pending of a conversation is, and stays until the commit

@@ -17,16 +17,24 @@ SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, 
 FROM webhooks WHERE project_id = $1 AND agent_id = $2 AND deleted_at = 0 AND NOT listener
 
 -- name: listener
--- served by webhooks_live
+-- served by webhooks_listeners
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
   ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
 FROM webhooks WHERE project_id = $1 AND agent_id = $2 AND deleted_at = 0 AND listener
 
 -- name: listenersOf
--- what is left of a node's listeners when it starts anew
+-- served by webhooks_listeners: what is left when a node starts, of its own that an earlier version of the program
+-- made ($1 is the node's name), and of runs that are over
 SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
   ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
-FROM webhooks WHERE deleted_at = 0 AND listener AND owner = $1
+FROM webhooks w WHERE deleted_at = 0 AND listener AND (owner = $1 OR owner ~ '^[0-9]+ '
+  AND NOT EXISTS (SELECT FROM nodes n WHERE n.ended_at IS NULL AND n.run::text = split_part(w.owner, ' ', 1)))
+
+-- name: listenersOfRuns
+-- served by webhooks_listeners
+SELECT id, project_id, agent_id, url, secret, status, context_limit, timeout_s, created_at, revision,
+  ordering, rate_limit, failing_since, listener, owner, previous_secret, previous_until
+FROM webhooks WHERE deleted_at = 0 AND listener AND split_part(owner, ' ', 1) = ANY($1::bigint[]::text[])
 
 -- name: webhookByID
 -- served by webhooks_by_id
@@ -60,8 +68,8 @@ UPDATE webhooks SET failing_since = $3 WHERE project_id = $1 AND id = $2 AND del
 UPDATE webhooks SET settling = $3 WHERE project_id = $1 AND id = $2
 
 -- name: settling
--- of a webhook that is to be settled: whether it is gone
-SELECT deleted_at > 0 FROM webhooks WHERE project_id = $1 AND id = $2 AND (deleted_at > 0 OR status = 'disabled' OR settling)
+-- of a webhook that is to be settled: whether it is gone, and was a listener's
+SELECT deleted_at > 0, listener FROM webhooks WHERE project_id = $1 AND id = $2 AND (deleted_at > 0 OR status = 'disabled' OR settling)
 
 -- name: allSettling
 -- served by webhooks_settling
