@@ -30,11 +30,14 @@ func postgres(b *bench) error {
 	if err != nil {
 		return err
 	}
-	one, err := b.onPostgres(cluster, 1)
+	// Two databases, and PostgreSQL's counts to wait for: each measurement is shorter.
+	shorter := *b
+	shorter.Seconds *= 2.0 / 3
+	one, err := shorter.onPostgres(cluster, 1)
 	if err != nil {
 		return err
 	}
-	three, err := b.onPostgres(cluster, 3)
+	three, err := shorter.onPostgres(cluster, 3)
 	if err != nil {
 		return err
 	}
@@ -45,20 +48,20 @@ func postgres(b *bench) error {
 	top := (before.perSecond + after.perSecond) / 2
 	b.add("PostgreSQL: the ceiling of these minutes", "", fmt.Sprintf("%.0f/s (%.0f and %.0f)", top, before.perSecond, after.perSecond), none)
 	b.add("PostgreSQL, one node: durable events/s, one a request", "≥ 0.35 of the ceiling", fmt.Sprintf("%.0f/s, %.2f of the ceiling", one.single.perSecond, one.single.perSecond/top), met(one.single.perSecond/top >= 0.35))
-	b.add("PostgreSQL, one node: the same in batches of 100", "", fmt.Sprintf("%.0f/s, %.2f of the ceiling", one.batch.perSecond, one.batch.perSecond/top), none)
+	b.add("PostgreSQL, one node: the same in batches of 100", "≥ 0.35 of the ceiling", fmt.Sprintf("%.0f/s, %.2f of the ceiling", one.batch.perSecond, one.batch.perSecond/top), met(one.batch.perSecond/top >= 0.35))
 	b.add("PostgreSQL, three nodes: one a request", "no slower than one node", fmt.Sprintf("%.0f/s, %.2f of one node", three.single.perSecond, three.single.perSecond/one.single.perSecond), met(three.single.perSecond >= one.single.perSecond))
-	b.add("PostgreSQL, three nodes: in batches of 100", "", fmt.Sprintf("%.0f/s, %.2f of one node", three.batch.perSecond, three.batch.perSecond/one.batch.perSecond), none)
+	b.add("PostgreSQL, three nodes: in batches of 100", "no slower than one node", fmt.Sprintf("%.0f/s, %.2f of one node", three.batch.perSecond, three.batch.perSecond/one.batch.perSecond), met(three.batch.perSecond >= one.batch.perSecond))
 	b.add("PostgreSQL, one node: accept to first byte at the receiver, 500 events/s", "p50 ≤ 4 ms", one.latency.String(), met(one.latency.quantile(0.5) <= 4*time.Millisecond))
 	for _, m := range []struct {
 		what string
 		cost cost
-	}{{"one node, one a request", one.single}, {"one node, in batches", one.batch}, {"three nodes, one a request", three.single}} {
+	}{{"one node, one a request", one.single}, {"one node, in batches", one.batch}, {"three nodes, one a request", three.single}, {"three nodes, in batches", three.batch}} {
 		b.add("PostgreSQL, "+m.what+": cost of an event", "", m.cost.String(), none)
 	}
 	return nil
 }
 
-// measured is what one setting showed.
+// measured is what one setting showed; the latency of one node alone.
 type measured struct {
 	single, batch cost
 	latency       waits
@@ -80,16 +83,28 @@ func (b *bench) onPostgres(cluster *pgtest.Cluster, n int) (m measured, err erro
 	if _, _, err := w.delivered(func() (int64, error) { return w.fill(12_000, everyday.event) }); err != nil {
 		return m, err
 	}
-	if m.single, err = w.cost(cluster, "/v1/events", 1, everyday.event); err != nil {
+	conn, err := pgx.Connect(w.ctx, w.database)
+	if err != nil {
 		return m, err
 	}
-	if m.batch, err = w.cost(cluster, "/v1/events/batch", batchSize, batchOf(batchSize, everyday.event)); err != nil {
+	defer conn.Close(context.WithoutCancel(w.ctx))
+	books, err := readLedger(w.ctx, conn, cluster)
+	if err != nil {
 		return m, err
+	}
+	if m.single, err = w.cost(&books, conn, cluster, "/v1/events", 1, everyday.event); err != nil {
+		return m, err
+	}
+	if m.batch, err = w.cost(&books, conn, cluster, "/v1/events/batch", batchSize, batchOf(batchSize, everyday.event)); err != nil {
+		return m, err
+	}
+	if n > 1 {
+		return m, w.close()
 	}
 	if _, err := w.paced(500, time.Second, "warm", everyday.stamped("warm")); err != nil {
 		return m, err
 	}
-	if m.latency, err = w.paced(500, 2*b.span(), "all", everyday.stamped("all")); err != nil {
+	if m.latency, err = w.paced(500, b.span(), "all", everyday.stamped("all")); err != nil {
 		return m, err
 	}
 	return m, w.close()
@@ -107,18 +122,10 @@ func (c cost) String() string {
 		c.cpu.Microseconds(), c.databaseCPU.Microseconds(), c.wal, c.fsyncs, c.rows, c.commits)
 }
 
-// cost is rate, with what it cost PostgreSQL.
-func (w *world) cost(cluster *pgtest.Cluster, path string, perRequest int, body func(int64) []byte) (c cost, err error) {
-	conn, err := pgx.Connect(w.ctx, w.database)
-	if err != nil {
-		return c, err
-	}
-	defer conn.Close(context.WithoutCancel(w.ctx))
-	before, err := readLedger(w.ctx, conn, cluster)
-	if err != nil {
-		return c, err
-	}
-	sent := w.sent
+// cost is rate, with what it cost PostgreSQL since the books were read last. They
+// are read again.
+func (w *world) cost(books *ledger, conn *pgx.Conn, cluster *pgtest.Cluster, path string, perRequest int, body func(int64) []byte) (c cost, err error) {
+	before, sent := *books, w.sent
 	if c.rate, err = w.rate(path, perRequest, body); err != nil {
 		return c, err
 	}
@@ -126,6 +133,7 @@ func (w *world) cost(cluster *pgtest.Cluster, path string, perRequest int, body 
 	if err != nil {
 		return c, err
 	}
+	*books = after
 	n := float64(w.sent - sent)
 	c.databaseCPU = time.Duration(float64(after.cpu-before.cpu) / n)
 	c.wal, c.fsyncs = float64(after.wal-before.wal)/n, float64(after.fsyncs-before.fsyncs)/n

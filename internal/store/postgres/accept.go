@@ -157,7 +157,7 @@ func byProject(s *Store, events []*phone.NewEvent, room store.Room, out []phone.
 
 // accept runs the steps. Each sends what all projects have to say together.
 func accept(t *tx, groups []*acceptance) error {
-	for i, step := range []func(*acceptance, *tx) error{(*acceptance).ask, (*acceptance).askAnew, (*acceptance).converse, (*acceptance).claim, (*acceptance).write} {
+	for i, step := range []func(*acceptance, *tx) error{(*acceptance).ask, (*acceptance).askAnew, (*acceptance).converse, (*acceptance).claim, (*acceptance).askOwners, (*acceptance).write} {
 		if i > 0 {
 			// What the step before asked; the last step is sent with the commit.
 			if err := t.flush(); err != nil {
@@ -370,6 +370,21 @@ func (a *acceptance) claim(t *tx) error {
 			byID[r.text()].owner = t.run
 			return nil
 		}, a.projectID, slices.Sorted(maps.Keys(byID)), t.run)
+	}
+	return nil
+}
+
+// askOwners asks who owns what is pending of conversations whose row names nobody:
+// they were moved here from SQLite, or are older than the column.
+func (a *acceptance) askOwners(t *tx) error {
+	byID := map[string]*conversation{}
+	for _, c := range a.conversations {
+		if c.owner == 0 {
+			byID[c.id] = c
+		}
+	}
+	if len(byID) > 0 {
+		later(t, "pendingOwners", func(r *row) error { byID[r.text()].owner = r.int64(); return nil }, a.projectID, slices.Sorted(maps.Keys(byID)))
 	}
 	return nil
 }

@@ -443,6 +443,22 @@ func TestWhatNobodyHasInMemoryIsTakenUp(t *testing.T) {
 	}
 }
 
+func TestAConversationWhoseRowNamesNobodyIsItsPendingDeliverysOwners(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	f.accept(0, "+1303", memory(true))
+	_, err := f.conn.Exec(t.Context(), "UPDATE conversations SET owner = 0")
+	f.must(err)
+	if j := f.accept(1, "+1303", memory(true)); j.Run != f.run(0) || j.Handed {
+		t.Errorf("%+v", j)
+	}
+	_, err = f.conn.Exec(t.Context(), "UPDATE deliveries SET owner = -1 WHERE status = 'pending'")
+	f.must(err)
+	if j := f.accept(1, "+1303", memory(true)); j.Run != -1 || j.Handed {
+		t.Errorf("%+v", j)
+	}
+}
+
 // What a run is handed out carries what it is rendered from, the same as is read one
 // by one, whoever accepted it and whatever is in memory already.
 func TestWhatIsDueCarriesItsContent(t *testing.T) {
