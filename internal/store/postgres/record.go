@@ -109,7 +109,7 @@ func record(t *tx, all []recording) error {
 			later(t, "recordResults", applied(phone.Pending), projectID, column(rs, recording.id),
 				column(rs, func(r recording) int { return r.Job.Round }), column(rs, func(r recording) string { return string(r.Status) }),
 				column(rs, recording.sent), column(rs, func(r recording) int64 { return micros(r.NextAttemptAt) }),
-				column(rs, func(r recording) []byte { return r.Body }), column(rs, func(r recording) bool { return r.Probe }), t.run)
+				column(rs, func(r recording) []byte { return r.Body }), column(rs, func(r recording) bool { return r.Probe }), t.run, rs[0].id()) // they are sorted
 		}},
 		{func(r recording) bool { return r.Status == phone.Success && r.of(t.run) }, func(projectID string, rs []recording) {
 			later(t, "recordLateSuccesses", applied(phone.Failed), projectID, column(rs, recording.id),

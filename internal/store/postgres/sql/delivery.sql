@@ -98,13 +98,14 @@ RETURNING d.id
 
 -- name: recordResults
 -- served by the primary key, once for each row (the expressions keep the planner from others that look as good
--- while little is pending; with the ids as an array it would compare each with each). probe spends no attempt. Only
--- the owner records; a result of an earlier round changes nothing.
+-- while little is pending; with the ids as an array it would compare each with each). $10 is the first of the ids:
+-- weeks before it are left out at once. probe spends no attempt. Only the owner records; a result of an earlier round
+-- changes nothing.
 UPDATE deliveries d SET status = r.status, attempts = d.attempts + 1, round_attempts = d.round_attempts + CASE WHEN r.probe THEN 0 ELSE 1 END,
   last_attempt_at = r.sent_at, next_attempt_at = r.next_attempt_at, owner = CASE WHEN r.status = 'pending' THEN d.owner ELSE 0 END, ended = '', body = coalesce(d.body, r.body)
 FROM unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[], $8::boolean[])
   AS r (id, round, status, sent_at, next_attempt_at, body, probe)
-WHERE d.project_id = $1 AND d.id = r.id AND d.round = r.round AND d.status || '' = 'pending' AND d.owner + 0 = $9
+WHERE d.project_id = $1 AND d.id >= $10 AND d.id = r.id AND d.round = r.round AND d.status || '' = 'pending' AND d.owner + 0 = $9
 RETURNING d.id, d.attempts
 
 -- name: recordLateSuccesses
