@@ -39,6 +39,9 @@ const maxPreview = 160
 // Where room can be reserved for a delivery, it is marked as handed over, and its
 // Job is to be given to the dispatcher after this call.
 func (s *Store) Accept(ctx context.Context, events []*phone.NewEvent, room store.Room) []phone.Accepted {
+	if out, apart := s.acceptApart(ctx, events, room); apart {
+		return out
+	}
 	out := make([]phone.Accepted, len(events))
 	var groups []*acceptance
 	err := s.writeIn(ctx, slotAccept, func(t *tx) (err error) {

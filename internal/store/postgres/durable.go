@@ -27,6 +27,8 @@ func (s *Store) lookAtSettings(ctx context.Context, conn *pgx.Conn) error {
 			s.lazy.Store(true)
 		case 1:
 			s.unsafe.Store(true)
+		case 2:
+			s.apart.Store(true)
 		}
 	}
 	return nil

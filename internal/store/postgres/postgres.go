@@ -66,6 +66,8 @@ type Store struct {
 	// lazy says that a connection was told to answer commits early, unsafe that the
 	// server does not see to it that they survive a crash; see durable.go.
 	lazy, unsafe atomic.Bool
+	// apart says that Citus spreads projects over servers; see apart.go.
+	apart atomic.Bool
 }
 
 // Open connects to the database that a postgres:// URL names, brings its schema up
@@ -81,6 +83,10 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return open(ctx, cfg, schema)
+}
+
+func open(ctx context.Context, cfg *pgxpool.Config, schema string) (_ *Store, err error) {
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	s := &Store{closing: make(chan struct{})}

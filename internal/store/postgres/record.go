@@ -15,6 +15,9 @@ import (
 // Record writes what came of attempts, in one transaction. Where a webhook was
 // disabled by it, Settle is to be called after.
 func (s *Store) Record(ctx context.Context, results []*phone.Result) (out []store.Recorded, err error) {
+	if out, apart, err := s.recordApart(ctx, results); apart {
+		return out, err
+	}
 	err = s.writeIn(ctx, slotRecord, func(t *tx) error {
 		out = make([]store.Recorded, len(results))
 		rest := make([]recording, len(results))

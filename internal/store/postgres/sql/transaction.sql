@@ -20,8 +20,10 @@ ROLLBACK
 SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off', current_setting('synchronous_commit') = 'off'
 
 -- name: settings
--- whether commits are answered before they are on disk, and whether a crash may lose them all the same
-SELECT current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off' OR current_setting('full_page_writes') = 'off'
+-- whether commits are answered before they are on disk, whether a crash may lose them all the same, and whether
+-- this is Citus
+SELECT current_setting('synchronous_commit') = 'off', current_setting('fsync') = 'off' OR current_setting('full_page_writes') = 'off',
+  EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
 
 -- name: toDisk
 SET LOCAL synchronous_commit = on
