@@ -131,33 +131,18 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{logger: cfg.Logger, served: make(chan error, 1)}
-	if s.store, err = openStore(ctx, cfg.Database); err != nil {
+	kept, err := openStore(ctx, cfg.Database)
+	if err != nil {
 		return nil, err
 	}
+	s.store = kept
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	unsealed := s.store
-	if p, ok := unsealed.(*postgres.Store); ok {
-		for _, w := range p.Warnings() {
-			cfg.Logger.Warn(w)
-		}
-	}
-	if s.store, err = sealSecrets(ctx, s.store, cfg); err != nil {
+	if err := s.unlock(ctx, cfg); err != nil {
 		return nil, err
-	}
-	if err := s.ensureKey(ctx, cfg.APIKey); err != nil {
-		return nil, err
-	}
-	if err := s.readCertificate(cfg); err != nil {
-		return nil, err
-	}
-	if cfg.Profile != "" {
-		if s.stopProfiles, err = serveProfiles(ctx, cfg.Profile, cfg.Logger); err != nil {
-			return nil, err
-		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
@@ -170,69 +155,126 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}()
 	s.pulse = pulse.New(s.store, cfg.Logger)
 	s.pulse.Start(ctx)
-	watchers, metrics, listeners := switchboard.NewWatchers(), newMetrics(), listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace, Ping: cfg.ListenPing})
-	measured := timed{s.store, metrics}
 	if s.traces, err = startTraces(ctx, cfg); err != nil {
 		return nil, err
 	}
-	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: resolver(cfg.Resolver)})
-	if err := s.join(ctx, unsealed, cfg); err != nil {
+	if err := s.join(ctx, kept, cfg); err != nil {
 		return nil, err
 	}
-	s.nodeMetrics(metrics.registry)
+	p := parts{
+		kept: kept, metrics: newMetrics(), watchers: switchboard.NewWatchers(),
+		listeners: listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace, Ping: cfg.ListenPing}),
+	}
+	p.measured = timed{s.store, p.metrics}
+	if err := s.startDelivering(ctx, cfg, p); err != nil {
+		return nil, err
+	}
+	if err := s.startAccepting(ctx, cfg, p); err != nil {
+		return nil, err
+	}
+	s.prune(ctx, cfg.Retention)
+	s.http = s.newHTTP(ctx, cfg, p)
+	s.Address = listener.Addr().String()
+	s.serve(listener, cfg)
+	return s, nil
+}
+
+// parts are what several pieces of a server share while it is put together.
+type parts struct {
+	kept      Store // the store itself, without what is put around it
+	measured  timed
+	metrics   *metrics
+	watchers  *switchboard.Watchers
+	listeners *listen.Hub
+}
+
+// unlock opens the webhooks' secrets, and readies what guards the doors.
+func (s *Server) unlock(ctx context.Context, cfg Config) (err error) {
+	if p, ok := s.store.(*postgres.Store); ok {
+		for _, w := range p.Warnings() {
+			cfg.Logger.Warn(w)
+		}
+	}
+	if s.store, err = sealSecrets(ctx, s.store, cfg); err != nil {
+		return err
+	}
+	if err := s.ensureKey(ctx, cfg.APIKey); err != nil {
+		return err
+	}
+	if err := s.readCertificate(cfg); err != nil || cfg.Profile == "" {
+		return err
+	}
+	s.stopProfiles, err = serveProfiles(ctx, cfg.Profile, cfg.Logger)
+	return err
+}
+
+// startDelivering makes the dispatcher, which takes up what is pending.
+func (s *Server) startDelivering(ctx context.Context, cfg Config, p parts) error {
+	s.nodeMetrics(p.metrics.registry)
+	dialer := cfg.Policy.Dialer(&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Resolver: resolver(cfg.Resolver)})
 	// transport is how endpoints are reached: a listener's by its connection.
 	transport := func(t *http.Transport) http.RoundTripper {
-		return s.traces.Transport(listeners.Transport(s.leased(throughProxy(t, cfg.Proxy, cfg.Policy))))
+		return s.traces.Transport(p.listeners.Transport(s.leased(throughProxy(t, cfg.Proxy, cfg.Policy))))
 	}
 	s.dispatcher = deliver.New(deliver.Config{
-		Store: measured, Transport: transport(newTransport(dialer)), Schedule: cfg.Schedule, Knock: listeners.Knock(cfg.knock(dialer)),
+		Store: p.measured, Transport: transport(newTransport(dialer)), Schedule: cfg.Schedule, Knock: p.listeners.Knock(cfg.knock(dialer)),
 		Turns: cfg.Turns, TurnTransport: transport(newTurnTransport(dialer)), MaySend: s.maySend(),
 		InFlight: cfg.InFlight, PerEndpoint: cfg.PerEndpoint, DisableAfter: cfg.DisableAfter,
 		UserAgent: "Switchhook/" + cfg.Version, Logger: cfg.Logger, Recorded: func(results []*phone.Result, recorded []store.Recorded) {
-			metrics.recorded(results, recorded)
+			p.metrics.recorded(results, recorded)
 			logAttempts(cfg.Logger, results, recorded)
-			watchers.Recorded(results, recorded)
+			p.watchers.Recorded(results, recorded)
 			s.pulse.Recorded(results, recorded)
 		},
 	})
-	if p, ok := unsealed.(*postgres.Store); ok {
-		p.OnDue(s.dispatcher.Wake)
+	if many, ok := p.kept.(*postgres.Store); ok {
+		many.OnDue(s.dispatcher.Wake)
 	}
 	if err := s.store.RemoveListeners(ctx, s.owner, time.Now()); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.startDispatcher(ctx); err != nil {
-		return nil, err
-	}
+	return s.startDispatcher(ctx)
+}
+
+// startAccepting makes the switchboard, and connects what tells it of changes.
+func (s *Server) startAccepting(ctx context.Context, cfg Config, p parts) error {
 	s.board = switchboard.New(switchboard.Config{
-		Store: measured, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: watchers,
-		Accepted: func(n int) { metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: metrics.turns.ended, ListenerGone: listeners.Gone, ListenerLost: listeners.Lost,
+		Store: p.measured, Dispatcher: s.dispatcher, Policy: cfg.Policy, Logger: cfg.Logger, Watchers: p.watchers,
+		Accepted: func(n int) { p.metrics.accepted.Add(float64(n)) }, Taken: s.pulse.Accepted, TurnEnded: p.metrics.turns.ended,
+		ListenerGone: p.listeners.Gone, ListenerLost: p.listeners.Lost,
 		Written: s.traces.Hook(), Shared: s.shared, Owner: s.owner,
 	})
 	if err := s.board.SettleTurns(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if s.node != nil {
 		s.node.Start(s.dispatcher, s.board.Obey)
 	}
-	listeners.Open(s.board)
-	metrics.watch(s.dispatcher, listeners.Count)
-	s.listeners = listeners
-	s.prune(ctx, cfg.Retention)
+	p.listeners.Open(s.board)
+	p.metrics.watch(s.dispatcher, p.listeners.Count)
+	s.listeners = p.listeners
+	return nil
+}
+
+// newHTTP makes the pages, the API, and the server of both.
+func (s *Server) newHTTP(ctx context.Context, cfg Config, p parts) *http.Server {
 	base, stopStreams := context.WithCancelCause(context.WithoutCancel(ctx))
 	rates := gate.NewRates(cfg.RatePerKey)
-	s.pages = dashboard.New(dashboard.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, NewKey: api.NewKey, Rates: rates})
-	s.http = &http.Server{
-		Handler:           gate.Handler(cfg.TrustedProxies, s.pages.Over(api.New(api.Config{Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: metrics.registry, Rates: rates, Listeners: listeners}))),
+	s.pages = dashboard.New(dashboard.Config{
+		Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, NewKey: api.NewKey, Rates: rates,
+	})
+	calls := api.New(api.Config{
+		Store: s.store, Switchboard: s.board, Logger: cfg.Logger, Version: cfg.Version, Metrics: p.metrics.registry, Rates: rates, Listeners: p.listeners,
+	})
+	srv := &http.Server{
+		Handler:           gate.Handler(cfg.TrustedProxies, s.pages.Over(calls)),
 		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },
 	}
 	// Shutdown waits for requests to end; a stream of events never does by itself.
-	s.http.RegisterOnShutdown(func() { stopStreams(switchboard.ErrStopping) })
-	s.Address = listener.Addr().String()
-	s.serve(listener, cfg)
-	return s, nil
+	srv.RegisterOnShutdown(func() { stopStreams(switchboard.ErrStopping) })
+	return srv
 }
 
 // openStore opens the store that a database URL names.
