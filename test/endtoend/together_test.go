@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -143,4 +144,56 @@ func (l *logged) Write(b []byte) (int, error) {
 		l.once.Do(func() { close(l.seen) })
 	}
 	return l.t.Output().Write(b)
+}
+
+// A file's projects move into a database while nodes run on it: they come to life
+// there at the end, without a restart, and nobody else's are disturbed.
+func TestMoveWhileNodesRun(t *testing.T) {
+	target := pgtest.URL(t)
+	nodes := together(t, 2, target, func(c *server.Config) {
+		c.APIKey, c.SecretKeys = "a-key-of-the-first-project-there", moveSecretKey
+	})
+	there := newReceiver(t)
+	nodes[0].agent(avasNumber)
+	nodes[0].set("", there.URL)
+	file := filepath.Join(t.TempDir(), "move.db")
+	r := newReceiver(t)
+	_, _, sent := fillForMove(t, file, r)
+	sent.server.kill()
+	sent.release()
+
+	ctx, stop := context.WithCancel(t.Context())
+	var sending sync.WaitGroup
+	var ids []string
+	sending.Go(func() {
+		for i := 0; ctx.Err() == nil && len(ids) < 1000; i++ {
+			ids = append(ids, nodes[i%2].send(customer, avasNumber, "meanwhile").DeliveryID)
+		}
+	})
+	out, err := migrateStore(t, "--from=sqlite:"+file, "--to="+target, "--rows=3")
+	stop()
+	sending.Wait()
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	for _, id := range ids {
+		nodes[0].untilStatus(id, "success")
+	}
+	moved := &world{t: t, url: nodes[1].url, key: chosenKey}
+	for id, before := range sent.held {
+		moved.untilStatus(id, "success")
+		times := 0
+		for _, q := range r.requests() {
+			if q.delivery == id {
+				times++
+				if string(q.body) != string(before.body) {
+					t.Errorf("%s came with other bytes", id)
+				}
+			}
+		}
+		if times < 2 {
+			t.Errorf("%s was in flight when the server was killed, and came %d times", id, times)
+		}
+	}
+	moved.untilStatus(moved.send(customer, "+12025550101", "after the move").DeliveryID, "success")
 }
