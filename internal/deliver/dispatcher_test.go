@@ -55,16 +55,24 @@ func (l *ledger) webhook(id string) phone.Webhook {
 	return w
 }
 
-// add makes a pending delivery.
+// add makes a pending delivery that nobody holds.
 func (l *ledger) add(n int, hook, conversation string) *phone.Job {
+	return l.accept(n, hook, conversation, false)
+}
+
+// accept makes a pending delivery, held from the first moment where there is room
+// for it: a look into the store at the same time does not find it too.
+func (l *ledger) accept(n int, hook, conversation string, room bool) *phone.Job {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	j := &phone.Job{
 		DeliveryID: fmt.Sprintf("del_%06d", n), ProjectID: "p", WebhookID: hook, ConversationID: conversation,
 		EventType: phone.EventMessage, Channel: phone.ChannelSMS, Round: 1, CreatedAt: time.Now(),
 	}
-	l.jobs[j.DeliveryID], l.due[j.DeliveryID] = j, time.Now()
-	return j
+	l.jobs[j.DeliveryID], l.due[j.DeliveryID], l.held[j.DeliveryID] = j, time.Now(), room
+	c := *j
+	c.Handed = room
+	return &c
 }
 
 func (l *ledger) ActiveWebhooks(context.Context) (out []phone.Webhook, err error) {
@@ -283,13 +291,7 @@ func elapse(d time.Duration) {
 
 // push hands a fresh delivery over as the acceptor does.
 func (l *ledger) push(d *Dispatcher, n int, hook, conversation string) {
-	room := d.Reserve(hook)
-	j := l.add(n, hook, conversation)
-	l.mu.Lock()
-	c := *j
-	c.Handed, l.held[j.DeliveryID] = room, room
-	l.mu.Unlock()
-	d.Push(&c)
+	d.Push(l.accept(n, hook, conversation, d.Reserve(hook)))
 }
 
 func TestADeadEndpointGetsItsSixAttemptsOnTheSchedule(t *testing.T) {

@@ -17,14 +17,12 @@ import (
 
 // bring is push for an event that was accepted with a webhook as another node left it.
 func (l *ledger) bring(d *Dispatcher, n int, w phone.Webhook) {
-	room := d.Reserve(w.ID)
-	j := *l.add(n, w.ID, "")
 	l.mu.Lock()
 	l.hook[w.ID] = w
-	l.held[j.DeliveryID] = room
 	l.mu.Unlock()
-	j.Handed, j.Webhook = room, &w
-	d.Push(&j)
+	j := l.accept(n, w.ID, "", d.Reserve(w.ID))
+	j.Webhook = &w
+	d.Push(j)
 }
 
 func TestAnEventBringsItsWebhookAsAnotherNodeLeftIt(t *testing.T) {
@@ -119,13 +117,9 @@ func leased(t *testing.T, l *ledger, n *network, test func(t *testing.T, d *Disp
 
 // give is push for a run.
 func (l *ledger) give(d *Dispatcher, n int, hook string, run int64) {
-	room := d.Reserve(hook)
-	j := *l.add(n, hook, "")
-	l.mu.Lock()
-	l.held[j.DeliveryID] = room
-	l.mu.Unlock()
-	j.Handed, j.Run = room, run
-	d.Push(&j)
+	j := l.accept(n, hook, "", d.Reserve(hook))
+	j.Run = run
+	d.Push(j)
 }
 
 func TestNothingStartsWhileTheLeaseIsInDoubt(t *testing.T) {

@@ -116,7 +116,7 @@ func move(w *world, agents []string, base string, done chan struct{}) {
 // settleAll waits until nothing is pending.
 func settleAll(w *world) {
 	w.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		var list struct{ Total int }
 		w.ok("GET", "/v1/webhooks/deliveries?limit=1&status=pending", nil, &list)

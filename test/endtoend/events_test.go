@@ -331,7 +331,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		}
 		return names
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for len(missing()) > 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}

@@ -21,7 +21,8 @@ import (
 func together(t *testing.T, n int, database string, change func(*server.Config)) []*world {
 	t.Helper()
 	cfg := server.Config{
-		Listen: "127.0.0.1:0", Database: database, APIKey: chosenKey, Version: "test", Lease: 3 * time.Second,
+		Listen: "127.0.0.1:0", Database: database, APIKey: chosenKey, Version: "test",
+		Lease:    time.Minute, // no node is to be taken for dead here, however slow the machine
 		Policy:   netguard.Policy{AllowHTTP: true, AllowPrivate: true},
 		Doors:    server.Doors{SecretKeys: seal.NewKey()},
 		Schedule: deliver.Schedule{50 * time.Millisecond, 50 * time.Millisecond, time.Second, time.Second, time.Second},

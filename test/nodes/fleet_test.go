@@ -65,8 +65,9 @@ type fleet struct {
 	nodes    []*node
 
 	mu sync.Mutex
-	// deaths are when nodes were killed, and declared dead while they lived: what they
-	// had in flight then may be sent once more.
+	// deaths are when nodes were killed, when others took over what they had, and when
+	// one learned that it was declared dead while it lived: what it had in flight then
+	// may be sent once more.
 	deaths           []time.Time
 	killed, outlived int
 }
@@ -162,17 +163,36 @@ func (f *fleet) kill(n *node) {
 	f.start(n)
 }
 
-// logWriter passes a node's log on to the test's, and reads one thing in it.
+// logWriter passes a node's log on to the test's, and reads two things in it: that
+// it takes over from others, which it says before it sends what was theirs, and that
+// it was taken for dead, which it may learn long after.
 type logWriter struct{ *fleet }
 
 func (w logWriter) Write(b []byte) (int, error) {
-	if bytes.Contains(b, []byte("was declared dead")) {
+	for line := range bytes.Lines(b) {
+		outlived := bytes.Contains(line, []byte("was declared dead"))
+		if !outlived && !bytes.Contains(line, []byte("adopted deliveries")) {
+			continue
+		}
 		w.mu.Lock()
-		w.outlived++
-		w.deaths = append(w.deaths, time.Now())
+		if outlived {
+			w.outlived++
+		}
+		w.deaths = append(w.deaths, saidAt(line))
 		w.mu.Unlock()
 	}
 	return w.t.Output().Write(b)
+}
+
+// saidAt is when a line was written, by its own word: it is read later.
+func saidAt(line []byte) time.Time {
+	_, rest, _ := bytes.Cut(line, []byte("time="))
+	word, _, _ := bytes.Cut(rest, []byte(" "))
+	at, err := time.Parse(time.RFC3339Nano, string(word))
+	if err != nil {
+		return time.Now()
+	}
+	return at
 }
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: time.Minute}

@@ -56,6 +56,7 @@ func newLoad(f *fleet, agents int) *load {
 }
 
 func (l *load) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	at := time.Now()
 	body, _ := io.ReadAll(r.Body)
 	id := r.Header.Get("X-Webhook-ID")
 	l.mu.Lock()
@@ -65,7 +66,7 @@ func (l *load) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c, _, _ = strings.Cut(c, `"`)
 		l.first[c+" "+r.URL.Path] = append(l.first[c+" "+r.URL.Path], id)
 	}
-	l.arrived[id] = append(l.arrived[id], arrival{r.URL.Path, string(body), time.Now()})
+	l.arrived[id] = append(l.arrived[id], arrival{r.URL.Path, string(body), at})
 }
 
 func hookPath(agent string) string {

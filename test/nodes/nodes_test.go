@@ -64,11 +64,12 @@ func TestThreeNodes(t *testing.T) {
 }
 
 // TestARollingRestartDoublesNothing stops and starts three nodes, one after the
-// other, under load: each as an upgrade does it.
+// other, under load: each as an upgrade does it. Their leases are long: a node that a
+// slow machine makes late is not to be taken for dead meanwhile.
 func TestARollingRestartDoublesNothing(t *testing.T) {
 	database := pgtest.Start(t, pgtest.Options{}).Database(t)
 	const events = 1500
-	l := newLoad(newFleet(t, database, 3), 20)
+	l := newLoad(newFleetOf(t, database, 3, "1m"), 20)
 	var rolling sync.WaitGroup
 	rolling.Go(func() {
 		for i, n := range l.nodes {

@@ -216,7 +216,7 @@ func (s *Server) Delivery(id string) Delivery {
 // to wait on but the log itself.
 func (s *Server) Until(id string, good func(Delivery) bool) Delivery {
 	s.T.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		d := s.Delivery(id)
 		if good(d) {
