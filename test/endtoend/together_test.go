@@ -167,7 +167,7 @@ func TestMoveWhileNodesRun(t *testing.T) {
 	var sending sync.WaitGroup
 	var ids []string
 	sending.Go(func() {
-		for i := 0; ctx.Err() == nil && len(ids) < 1000; i++ {
+		for i := 0; ctx.Err() == nil && len(ids) < 150; i++ {
 			ids = append(ids, nodes[i%2].send(customer, avasNumber, "meanwhile").DeliveryID)
 		}
 	})
