@@ -81,7 +81,8 @@ const (
 	// adoptSlice bounds the deliveries that one transaction adopts.
 	adoptSlice = 500
 	// changesWithin is how far back a look reads changed webhooks: as long as a
-	// transaction that changes one may take to become visible, and more.
+	// transaction that changes one may take to become visible, and more; further
+	// where no look has worked for a while.
 	changesWithin = 20 * time.Second
 	// ownedEvery is how often owned deliveries are counted, and ownedLimit how far.
 	ownedEvery = 10 * time.Second
@@ -109,8 +110,9 @@ type Node struct {
 
 	mu    sync.Mutex // makes a transition one step
 	poked chan struct{}
-	// Of lookAround alone: revisions of webhooks that were obeyed, and what was missing
-	// in memory.
+	// Of lookAround alone: when all changes were obeyed last, by the clock of the wall,
+	// revisions of webhooks that were obeyed, and what was missing in memory.
+	looked  time.Time
 	seen    map[string]int64
 	missing map[string]bool
 	stop    context.CancelFunc
@@ -220,14 +222,16 @@ func (n *Node) enter(e lease.Event) lease.State {
 // granted notes a lease that was asked for at a time, and whether it follows
 // another without a gap.
 func (n *Node) granted(run int64, asked time.Time) (gap bool) {
-	gap = !n.MaySend()
+	before, state := n.clock.Load(), n.State()
 	c := n.cfg.Terms.Start(asked)
 	n.run.Store(run)
 	n.clock.Store(&c)
 	if c.Left(time.Now()) > 0 {
 		n.enter(lease.Granted)
 	}
-	return gap
+	// The old clock is read once the new one counts: whoever was told in between that
+	// nothing may be sent is to be told to go on.
+	return !state.MaySend() || before.Left(time.Now()) <= 0
 }
 
 // keep renews the lease until ctx ends, and acts on its loss.
@@ -301,6 +305,7 @@ func (n *Node) lose(ctx context.Context) {
 func (n *Node) lookAround(ctx context.Context) {
 	var counted time.Time
 	compared := time.Now()
+	n.looked = compared.Round(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -332,7 +337,8 @@ func (n *Node) lookAround(ctx context.Context) {
 
 // look obeys changed webhooks, takes what it was given, and adopts.
 func (n *Node) look(ctx context.Context) error {
-	changed, err := n.cfg.Store.ChangedWebhooks(ctx, changesWithin)
+	asked := time.Now().Round(0)
+	changed, err := n.cfg.Store.ChangedWebhooks(ctx, changesWithin+max(0, asked.Sub(n.looked)))
 	if err != nil {
 		return err
 	}
@@ -352,6 +358,7 @@ func (n *Node) look(ctx context.Context) error {
 			delete(n.seen, id)
 		}
 	}
+	n.looked = asked
 	given, err := n.cfg.Store.Given(ctx, n.Run())
 	if err != nil {
 		return err

@@ -15,17 +15,18 @@ import (
 
 // table is a database with one node's row, and what a node is told of.
 type table struct {
-	mu      sync.Mutex
-	run     int64
-	until   time.Time
-	dead    bool
-	away    bool
-	left    bool
-	changed map[string]int64
-	given   []string
-	adopted []store.Adopted
-	memory  []string
-	taken   []string
+	mu        sync.Mutex
+	run       int64
+	until     time.Time
+	dead      bool
+	away      bool
+	left      bool
+	changed   map[string]int64
+	changedAt time.Time // of all of them; zero is just now
+	given     []string
+	adopted   []store.Adopted
+	memory    []string
+	taken     []string
 }
 
 func (s *table) do(f func()) error {
@@ -69,8 +70,12 @@ func (s *table) Adopt(_ context.Context, _ int, found func()) (a store.Adopted, 
 	return a, err
 }
 
-func (s *table) ChangedWebhooks(context.Context, time.Duration) (out map[string]int64, err error) {
-	err = s.do(func() { out = s.changed })
+func (s *table) ChangedWebhooks(_ context.Context, within time.Duration) (out map[string]int64, err error) {
+	err = s.do(func() {
+		if s.changedAt.IsZero() || time.Since(s.changedAt) <= within {
+			out = s.changed
+		}
+	})
 	return out, err
 }
 
@@ -213,6 +218,21 @@ func TestALookObeysTakesAndAdopts(t *testing.T) {
 		want := []string{"wake wh_1", "defer", "wake wh_1", "obey wh_2", "defer", "wake wh_1", "defer no more"}
 		if !slices.Equal(d.all()[2:], want) {
 			t.Errorf("then: %v, want %v", d.all()[2:], want)
+		}
+	})
+}
+
+// A change right before the database was away for long is obeyed once it is back.
+func TestAChangeBeforeAnOutageIsObeyedAfterIt(t *testing.T) {
+	t.Parallel()
+	running(t, func(t *testing.T, _ *Node, s *table, d *told) {
+		elapse(time.Minute)
+		s.set(func() { s.away, s.changed, s.changedAt = true, map[string]int64{"wh_1": 2}, time.Now() })
+		elapse(10 * time.Minute)
+		s.set(func() { s.away = false })
+		elapse(5 * time.Second)
+		if !slices.Contains(d.all(), "obey wh_1") {
+			t.Errorf("told: %v", d.all())
 		}
 	})
 }
