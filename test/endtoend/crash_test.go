@@ -3,6 +3,7 @@ package endtoend
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,12 +57,19 @@ func TestMain(m *testing.M) {
 // start runs `switchhook serve` on a database and waits until it answers.
 func start(t *testing.T, database string) *program {
 	t.Helper()
+	return startWith(t, database, "10ms,10ms,10ms,10ms,10ms")
+}
+
+// startWith is start with a retry schedule, and more in the environment.
+func startWith(t *testing.T, database, schedule string, env ...string) *program {
+	t.Helper()
 	bin, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(bin, "serve", "--dev", "--listen=127.0.0.1:0", "--database="+database,
-		"--api-key="+chosenKey, "--retry-schedule=10ms,10ms,10ms,10ms,10ms")
+		"--api-key="+chosenKey, "--retry-schedule="+schedule)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = &testWriter{t: t}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -72,10 +80,10 @@ func start(t *testing.T, database string) *program {
 	}
 	p := &program{Cmd: cmd}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
+	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if _, rest, ok := strings.Cut(lines.Text(), "answers at "); ok {
 			p.url, _, _ = strings.Cut(rest, " ")
+			go func() { _, _ = io.Copy(io.Discard, out) }()
 			return p
 		}
 	}

@@ -1,7 +1,6 @@
 package endtoend
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -29,31 +28,7 @@ const moveSecretKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 // waits until it answers.
 func startOn(t *testing.T, database string) *program {
 	t.Helper()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "serve", "--dev", "--listen=127.0.0.1:0", "--database="+database, "--api-key="+chosenKey, "--retry-schedule=24h,24h")
-	cmd.Env = append(os.Environ(), "SWITCHHOOK_SECRET_KEY="+moveSecretKey)
-	cmd.Stderr = &testWriter{t: t}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &program{Cmd: cmd}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if _, rest, ok := strings.Cut(lines.Text(), "answers at "); ok {
-			p.url, _, _ = strings.Cut(rest, " ")
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return p
-		}
-	}
-	t.Fatal("the server ended before it answered")
-	return nil
+	return startWith(t, database, "24h,24h", "SWITCHHOOK_SECRET_KEY="+moveSecretKey)
 }
 
 // kill ends a program as a power cut would.

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	"switchhook.dev/switchhook/internal/phone"
@@ -51,7 +50,7 @@ func (s *Store) acceptApart(ctx context.Context, events []*phone.NewEvent, room 
 	}
 	out = make([]phone.Accepted, len(events))
 	var writing sync.WaitGroup
-	for places := range slices.Values(projects) {
+	for _, places := range projects {
 		writing.Go(func() {
 			for i, a := range s.Accept(ctx, pick(events, places), room) {
 				out[places[i]] = a
@@ -94,7 +93,7 @@ func (s *Store) recordApart(ctx context.Context, results []*phone.Result) (out [
 				s.perhapsRecorded(pick(results, places))
 			}
 		}
-		return nil, true, errors.Join(errs...)
+		return nil, true, err
 	}
 	return out, true, nil
 }

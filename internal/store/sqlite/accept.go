@@ -152,10 +152,8 @@ func (a *acceptance) resolve() error {
 
 // converse finds or opens the conversation, and counts the message.
 func (a *acceptance) converse() error {
-	e, adds := a.event, 0
-	if e.MessageID != "" {
-		adds = 1
-	}
+	e := a.event
+	adds := e.MessageID != ""
 	k := conversationKey{a.route.number.ID, e.Participant}
 	c, known := a.cache.conversations.get(k)
 	if !known {
@@ -176,12 +174,12 @@ func (a *acceptance) converse() error {
 		a.cache.conversations.put(k, c)
 	}
 	a.conversation, a.before, a.prior = c, c.count, c.last
-	if known && adds == 0 && c.agentID == a.route.agentID {
+	moved := c.agentID != a.route.agentID
+	if known && !adds && !moved {
 		return nil
 	}
-	moved := c.agentID != a.route.agentID
 	c.agentID = a.route.agentID
-	if adds == 1 {
+	if adds {
 		var err error
 		if c.last, err = a.nextSeq(); err != nil {
 			return err
