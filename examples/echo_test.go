@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/server"
+	"switchhook.dev/switchhook/test/world"
 )
 
 // api is a running server.
@@ -93,7 +93,7 @@ func TestEchoAgents(t *testing.T) {
 			// The secret is known when the webhook is set, the port when the agent has
 			// started: something stands in between.
 			var target atomic.Pointer[url.URL]
-			front := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target.Load()) }})
+			front := httptest.NewServer(world.Forward(target.Load))
 			t.Cleanup(front.Close)
 			a.call("POST", "/v1/webhooks", object{"url": front.URL}, &hook)
 			u, err := url.Parse(start(t, hook.Secret, c.command[0], c.command[1:]...).url)

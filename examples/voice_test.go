@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 
 	"switchhook.dev/switchhook/internal/netguard"
 	"switchhook.dev/switchhook/internal/server"
+	"switchhook.dev/switchhook/test/world"
 )
 
 // switchhook is a running server with an agent whose webhook is a receiver. The
@@ -40,7 +40,7 @@ func newSwitchhook(t *testing.T) *switchhook {
 	}
 	t.Cleanup(func() { _ = srv.Stop(context.Background()) })
 	s := &switchhook{T: t, url: srv.URL, key: srv.NewKey}
-	f := httptest.NewServer(&httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(s.target.Load()) }})
+	f := httptest.NewServer(world.Forward(s.target.Load))
 	t.Cleanup(f.Close)
 	s.forwarder = f.URL
 	var a struct{ ID string }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"switchhook.dev/switchhook/internal/listen"
 	"switchhook.dev/switchhook/internal/store/postgres/pgtest"
+	"switchhook.dev/switchhook/test/world"
 )
 
 // balancer is the one address that who listens knows: it leads to a node.
@@ -27,17 +27,13 @@ type balancer struct {
 
 func newBalancer(t *testing.T) *balancer {
 	b := &balancer{}
-	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b.Server = httptest.NewServer(world.Forward(func() *url.URL {
 		n := b.to.Load()
 		if n == nil || n.url.Load() == nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
+			return nil
 		}
 		target, _ := url.Parse(*n.url.Load())
-		(&httputil.ReverseProxy{
-			Rewrite:      func(p *httputil.ProxyRequest) { p.SetURL(target) },
-			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
-		}).ServeHTTP(w, r)
+		return target
 	}))
 	t.Cleanup(func() { b.CloseClientConnections(); b.Close() })
 	return b
