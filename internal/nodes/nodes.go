@@ -36,8 +36,10 @@ type Store interface {
 	// ChangedWebhooks returns what was made, changed or deleted of late, as
 	// revisions by id.
 	ChangedWebhooks(ctx context.Context, within time.Duration) (map[string]int64, error)
-	// Given returns the webhooks of which others gave this run deliveries.
-	Given(ctx context.Context, run int64) ([]string, error)
+	// Given calls wake with the webhooks of which others gave this run deliveries,
+	// before anything is accepted that could overtake them, and returns those of which
+	// wake says false.
+	Given(ctx context.Context, run int64, wake func(webhookID string) bool) ([]string, error)
 	// Owned counts the pending deliveries of a run, up to a limit.
 	Owned(ctx context.Context, run int64, limit int) (int, error)
 	// InMemory lists the deliveries that a run has in its memory, as far as the store
@@ -359,11 +361,11 @@ func (n *Node) look(ctx context.Context) error {
 		}
 	}
 	n.looked = asked
-	given, err := n.cfg.Store.Given(ctx, n.Run())
+	strange, err := n.cfg.Store.Given(ctx, n.Run(), n.wake)
 	if err != nil {
 		return err
 	}
-	if err := n.take(ctx, given); err != nil {
+	if err := n.take(ctx, strange); err != nil {
 		return err
 	}
 	// What is adopted comes before what is accepted meanwhile: that goes by the store
@@ -426,13 +428,22 @@ func (n *Node) compare(ctx context.Context) error {
 // take makes the lanes of webhooks look into the store.
 func (n *Node) take(ctx context.Context, webhooks []string) error {
 	for _, id := range webhooks {
-		if _, ok := n.dispatcher.Knows(id); ok {
-			n.dispatcher.Wake(id)
-		} else if err := n.obey(ctx, id); err != nil {
-			return err
+		if !n.wake(id) {
+			if err := n.obey(ctx, id); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// wake is take for a webhook that has a lane; false where it has none.
+func (n *Node) wake(webhookID string) bool {
+	_, ok := n.dispatcher.Knows(webhookID)
+	if ok {
+		n.dispatcher.Wake(webhookID)
+	}
+	return ok
 }
 
 // listen looks around when others say that it is worthwhile. Where the database

@@ -79,9 +79,12 @@ func (s *table) ChangedWebhooks(_ context.Context, within time.Duration) (out ma
 	return out, err
 }
 
-func (s *table) Given(context.Context, int64) (out []string, err error) {
-	err = s.do(func() { out, s.given = s.given, nil })
-	return out, err
+func (s *table) Given(_ context.Context, _ int64, wake func(string) bool) (rest []string, err error) {
+	err = s.do(func() {
+		rest = slices.DeleteFunc(s.given, wake)
+		s.given = nil
+	})
+	return rest, err
 }
 
 func (s *table) Owned(context.Context, int64, int) (n int, err error) {

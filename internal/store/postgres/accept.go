@@ -96,8 +96,10 @@ type acceptance struct {
 	room      store.Room
 	events    []*entering
 	// by what events say of where they belong, and by their conversation
-	routes        map[routeKey]*route
-	remembered    *routing
+	routes     map[routeKey]*route
+	remembered *routing
+	// given are webhooks of which others gave this run something that it has not heard of.
+	given         map[string]bool
 	change        int64 // of the project's routing, the last one
 	conversations map[conversationKey]*conversation
 	// answers are those of idempotency keys seen before, by key.
@@ -356,6 +358,10 @@ func (a *acceptance) touch(t *tx) {
 		column(all, func(c *conversation) int64 { return c.lastAt }),
 		column(all, func(c *conversation) []byte { return c.preview }),
 		column(all, func(c *conversation) int64 { return c.firstAt }), t.run)
+	// What others gave this run of a conversation comes before what follows now. They
+	// did it under the conversation's lock, so from here on it can be seen.
+	a.given = map[string]bool{}
+	later(t, "givenTo", func(r *row) error { a.given[r.text()] = true; return nil }, a.projectID, t.run)
 }
 
 // claim takes conversations over that were another run's, where nothing of them is
@@ -406,7 +412,7 @@ func (a *acceptance) write(t *tx) error {
 			e.message = e.newMessage()
 			messages = append(messages, e)
 		}
-		e.bind(a.room, t.run)
+		a.bind(e, t.run)
 		if err := e.call(t); err != nil {
 			return err
 		}
@@ -448,7 +454,7 @@ func (e *entering) newMessage() phone.Message {
 
 // bind completes the event, and decides what is done with it: what the run itself
 // owns may go into its memory.
-func (e *entering) bind(room store.Room, run int64) {
+func (a *acceptance) bind(e *entering, run int64) {
 	agentID, c := e.route.agentID, e.conversation
 	*e.out = phone.Accepted{EventID: e.ID, AgentID: agentID, MessageID: e.MessageID, ConversationID: c.id}
 	e.event = phone.Event{
@@ -484,7 +490,7 @@ func (e *entering) bind(room store.Room, run int64) {
 	if e.Type != phone.EventCallEnded {
 		e.history = int(min(int64(e.binding.Webhook.ContextLimit), e.before))
 	}
-	job.Handed = job.Run == run && room.Reserve(job.WebhookID)
+	job.Handed = job.Run == run && !a.given[job.WebhookID] && a.room.Reserve(job.WebhookID)
 }
 
 // remember keeps the answers for repeats of their idempotency keys.

@@ -62,7 +62,7 @@ func TestAListenersDeliveriesAreTheNodesThatHasItsConnection(t *testing.T) {
 		}
 		f.expect(what, j, phone.Pending, l, f.run(0))
 	}
-	given, err := f.nodes[0].Given(t.Context(), f.run(0))
+	given, err := f.given(0)
 	if f.must(err); !slices.Equal(given, []string{l.ID}) {
 		t.Errorf("given %v", given)
 	}
@@ -111,7 +111,7 @@ func TestAListenerThatGoesLeavesConversationsToTheirOwners(t *testing.T) {
 	f.expect("of a conversation that is 1's", same, phone.Pending, f.hook, f.run(1))
 	f.expect("of one that 2 began", free, phone.Pending, f.hook, f.run(0))
 	f.expect("in flight", sent, phone.Failed, l, 0)
-	given, err := f.nodes[1].Given(t.Context(), f.run(1))
+	given, err := f.given(1)
 	if f.must(err); !slices.Equal(given, []string{f.hook.ID}) {
 		t.Errorf("1 was given %v", given)
 	}
@@ -141,7 +141,7 @@ func TestAListenerGoesWithItsNode(t *testing.T) {
 			f := newFleet(t, 3)
 			f.accept(1, "+1", true)
 			l := f.listen(0, "session", "")
-			same, free, flying := f.accept(2, "+1", true), f.accept(2, "+2", true), f.accept(0, "+3", true)
+			flying, same, free := f.accept(0, "+3", true), f.accept(2, "+1", true), f.accept(2, "+2", true)
 			end(f)
 			late := f.accept(1, "+4", true) // nobody has noticed yet
 			f.expect("accepted after the end", late, phone.Pending, l, f.run(0))
@@ -198,7 +198,7 @@ func TestAListenerComesBackThroughAnotherNode(t *testing.T) {
 	f.must(err)
 	f.expect("never sent", unsent, phone.Pending, again, f.run(1))
 	f.expect("in flight when it was lost", flying, phone.Failed, l, 0)
-	given, err := f.nodes[1].Given(t.Context(), f.run(1))
+	given, err := f.given(1)
 	if f.must(err); !slices.Equal(given, []string{again.ID}) {
 		t.Errorf("given %v", given)
 	}

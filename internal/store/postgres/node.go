@@ -225,15 +225,22 @@ func (o *orphans) adopt(t *tx, projectID string, l left, webhooks map[string]boo
 	return n, t.flush()
 }
 
-// Given returns the webhooks of which others gave a run deliveries.
-func (s *Store) Given(ctx context.Context, run int64) (webhooks []string, err error) {
+// Given tells a run of the webhooks of which others gave it deliveries. wake is called
+// with each, and returns false for those that are returned. Until wake was called, what
+// the run accepts for a webhook goes by the store, behind what was given: see givenTo.
+func (s *Store) Given(ctx context.Context, run int64, wake func(webhookID string) bool) (rest []string, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		seen := map[string]bool{}
 		err := each(t, "taken", func(r *row) error { seen[r.text()] = true; return nil }, run)
-		webhooks = slices.Sorted(maps.Keys(seen))
+		rest = nil
+		for _, id := range slices.Sorted(maps.Keys(seen)) {
+			if !wake(id) {
+				rest = append(rest, id)
+			}
+		}
 		return err
 	})
-	return webhooks, err
+	return rest, err
 }
 
 // give tells other runs of deliveries that they own.

@@ -90,15 +90,23 @@ func (m memory) Release(string)      {}
 // accept takes an event in through a node, from a participant.
 func (f *fleet) accept(node int, from string, room memory) *phone.Job {
 	f.t.Helper()
+	a := f.nodes[node].Accept(f.t.Context(), []*phone.NewEvent{f.event(from)}, room)[0]
+	f.must(a.Err)
+	return a.Job
+}
+
+func (f *fleet) event(from string) *phone.NewEvent {
 	f.next++
-	e := &phone.NewEvent{
+	return &phone.NewEvent{
 		ProjectID: fleetProject, Type: phone.EventMessage, Channel: phone.ChannelSMS, Direction: phone.Inbound, Number: fleetNumber, Participant: from,
 		ID: phone.NewID(phone.PrefixEvent), MessageID: phone.NewID(phone.PrefixMessage), Body: fmt.Sprint(f.next), At: time.Now().UTC().Truncate(time.Microsecond),
 		Data: func(string, string) []byte { return []byte("{}") },
 	}
-	a := f.nodes[node].Accept(f.t.Context(), []*phone.NewEvent{e}, room)[0]
-	f.must(a.Err)
-	return a.Job
+}
+
+// given are the webhooks of which others gave a node deliveries, told once.
+func (f *fleet) given(node int) ([]string, error) {
+	return f.nodes[node].Given(f.t.Context(), f.run(node), func(string) bool { return false })
 }
 
 // dead ends a node's lease, as if it had not renewed it.
@@ -204,11 +212,11 @@ func TestAConversationIsOneRunsWhoeverAccepts(t *testing.T) {
 	if other := f.accept(1, "+2", true); other.Run != f.run(1) || !other.Handed {
 		t.Errorf("another conversation is run %d's", other.Run)
 	}
-	given, err := f.nodes[0].Given(t.Context(), f.run(0))
+	given, err := f.given(0)
 	if f.must(err); !slices.Equal(given, []string{f.hook.ID}) {
 		t.Errorf("given: %v", given)
 	}
-	if given, err = f.nodes[0].Given(t.Context(), f.run(0)); len(given) != 0 || err != nil {
+	if given, err = f.given(0); len(given) != 0 || err != nil {
 		t.Errorf("given again: %v, %v", given, err)
 	}
 	if got := f.due(0, f.hook); !slices.Equal(got, []string{second.DeliveryID}) {
@@ -357,6 +365,32 @@ func TestADisabledWebhookIsEachRunsToSettleAndMayComeBackFirst(t *testing.T) {
 	}
 }
 
+// An owner does not know at once what others gave it: until it does, what it accepts
+// itself goes by the store too, and comes out behind.
+func TestWhatOthersGaveIsNotOvertaken(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	f.accept(0, "+1", true)
+	second := f.accept(1, "+1", true)
+	third := f.accept(0, "+1", true)
+	if third.Run != f.run(0) || third.Handed {
+		t.Fatalf("the third is run %d's (in memory: %v): it would overtake the second", third.Run, third.Handed)
+	}
+	woken := func(string) bool {
+		// The lane looks into the store before anything else is accepted.
+		if got := f.due(0, f.hook); !slices.Equal(got, []string{second.DeliveryID, third.DeliveryID}) {
+			t.Errorf("the owner is handed %v", got)
+		}
+		return true
+	}
+	if rest, err := f.nodes[0].Given(t.Context(), f.run(0), woken); err != nil || len(rest) != 0 {
+		t.Errorf("%v, %v", rest, err)
+	}
+	if fourth := f.accept(0, "+1", true); !fourth.Handed {
+		t.Error("the fourth went by the store, where nothing is left")
+	}
+}
+
 func TestARetryThroughAnotherNode(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2)
@@ -371,7 +405,7 @@ func TestARetryThroughAnotherNode(t *testing.T) {
 	if _, err := f.nodes[1].Retry(t.Context(), fleetProject, waits.DeliveryID, time.Now(), 6); err != nil {
 		t.Fatal(err)
 	}
-	if given, err := f.nodes[0].Given(t.Context(), f.run(0)); err != nil || !slices.Equal(given, []string{f.hook.ID}) {
+	if given, err := f.given(0); err != nil || !slices.Equal(given, []string{f.hook.ID}) {
 		t.Errorf("given: %v, %v", given, err)
 	}
 	if got := f.due(0, f.hook); !slices.Equal(got, []string{waits.DeliveryID}) {

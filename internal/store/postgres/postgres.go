@@ -49,6 +49,7 @@ type Store struct {
 	run    atomic.Int64
 	joined bool // Join has been called
 	looks  atomic.Int64
+	dues   dueCalls
 	keys   keyCache
 	tails  tailCache
 	routes routeCache

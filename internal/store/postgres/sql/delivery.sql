@@ -25,18 +25,20 @@ SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_
 FROM deliveries WHERE project_id = $1 AND id = ANY($2::text[]) ORDER BY id FOR UPDATE
 
 -- name: due
--- served by deliveries_due; what somebody else is about to change is left to them, and a turn to its caller. What
--- a body is rendered from comes with it, where that is $6 bytes at most, and no attempt has frozen the body
-SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
-  attempts, round_attempts, round, created_at, status, next_attempt_at,
-  body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 AS carried,
-  CASE WHEN body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 THEN data END,
-  CASE WHEN body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 THEN state END,
-  direction, history_before, context_limit
-FROM deliveries
-WHERE project_id = $1 AND webhook_id = $2 AND owner = $5 AND next_attempt_at > 0 AND next_attempt_at <= $3
-  AND NOT (event_type = 'agent.message' AND channel = 'voice')
-ORDER BY next_attempt_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
+-- served by deliveries_due, of each webhook oldest first; what somebody else is about to change is left to them, and a
+-- turn to its caller. What a body is rendered from comes with it, where that is $6 bytes at most, and no attempt has
+-- frozen the body
+SELECT d.* FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS w (id, now, most)
+CROSS JOIN LATERAL (SELECT id, project_id, agent_id, webhook_id, conversation_id, message_id, event_type, channel,
+    attempts, round_attempts, round, created_at, status, next_attempt_at,
+    body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 AS carried,
+    CASE WHEN body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 THEN data END,
+    CASE WHEN body IS NULL AND octet_length(data) + coalesce(octet_length(state), 0) <= $6 THEN state END,
+    direction, history_before, context_limit
+  FROM deliveries
+  WHERE project_id = $1 AND webhook_id = w.id AND owner = $5 AND next_attempt_at > 0 AND next_attempt_at <= w.now
+    AND NOT (event_type = 'agent.message' AND channel = 'voice')
+  ORDER BY next_attempt_at, id LIMIT w.most FOR UPDATE SKIP LOCKED) AS d
 
 -- name: hold
 -- served by the primary key: an earlier mark stays, since it says that an earlier run may have sent it
@@ -82,10 +84,11 @@ SELECT true FROM deliveries WHERE owner IN (SELECT run FROM nodes WHERE run <> $
   AND status = 'pending' LIMIT 1
 
 -- name: nextDue
--- served by deliveries_due; once all that is due is held, the first that is not
-SELECT next_attempt_at FROM deliveries
-WHERE project_id = $1 AND webhook_id = $2 AND owner = $3 AND next_attempt_at > 0
-ORDER BY next_attempt_at, id LIMIT 1
+-- served by deliveries_due; once all that is due is held, the first of each webhook that is not
+SELECT w.id, d.next_attempt_at FROM unnest($2::text[]) AS w (id)
+CROSS JOIN LATERAL (SELECT next_attempt_at FROM deliveries
+  WHERE project_id = $1 AND webhook_id = w.id AND owner = $3 AND next_attempt_at > 0
+  ORDER BY next_attempt_at, id LIMIT 1) AS d
 
 -- name: hurryAll
 -- served by deliveries_due, from its far end: due at once, in their old order; a slice at a time. A test is not

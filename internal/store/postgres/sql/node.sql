@@ -100,6 +100,10 @@ WHERE project_id = $1 AND conversation_id = ANY($2::text[]) AND status = 'pendin
 -- name: give
 INSERT INTO given (project_id, run, webhook_id) SELECT $1, g.run, g.webhook_id FROM unnest($2::bigint[], $3::text[]) AS g (run, webhook_id)
 
+-- name: givenTo
+-- few rows, and an index for when they are many: webhooks of which others gave a run what it has not heard of yet
+SELECT DISTINCT webhook_id FROM given WHERE project_id = $1 AND run = $2
+
 -- name: taken
 -- few rows, and an index for when they are many
 DELETE FROM given WHERE run = $1 RETURNING webhook_id

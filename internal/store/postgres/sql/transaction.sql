@@ -47,6 +47,10 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1400326251))
 -- held by whoever takes what is pending of a webhook out of dispatchers' hands
 SELECT pg_advisory_xact_lock(hashtextextended($1, 1400326252))
 
--- name: shareWebhook
--- held by whoever takes deliveries of a webhook into their hands
-SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 1400326252))
+-- name: shareWebhooks
+-- held by whoever takes deliveries of webhooks into their hands
+SELECT w.id, pg_advisory_xact_lock_shared(hashtextextended(w.id, 1400326252)) FROM unnest($1::text[]) AS w (id)
+
+-- name: shareFreeWebhooks
+-- shareWebhooks that waits for none: it answers those that it has
+SELECT w.id FROM unnest($1::text[]) AS w (id) WHERE pg_try_advisory_xact_lock_shared(hashtextextended(w.id, 1400326252))

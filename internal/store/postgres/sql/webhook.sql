@@ -71,6 +71,10 @@ UPDATE webhooks SET settling = $3 WHERE project_id = $1 AND id = $2
 -- of a webhook that is to be settled: whether it is gone, and was a listener's
 SELECT deleted_at > 0, listener FROM webhooks WHERE project_id = $1 AND id = $2 AND (deleted_at > 0 OR status = 'disabled' OR settling)
 
+-- name: settlingAmong
+-- served by the primary key: of webhooks, those that are to be settled
+SELECT id FROM webhooks WHERE project_id = $1 AND id = ANY($2::text[]) AND (deleted_at > 0 OR status = 'disabled' OR settling)
+
 -- name: allSettling
 -- served by webhooks_settling
 SELECT id, project_id FROM webhooks WHERE settling
