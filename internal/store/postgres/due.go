@@ -124,14 +124,18 @@ func (s *Store) answerThese(ctx context.Context, projectID string, all []*dueCal
 			s.perhapsHeld(l.batch.Jobs)
 		}
 	}
+	if err != nil {
+		for _, l := range all {
+			l.batch, l.err = store.Batch{}, err
+			close(l.done)
+		}
+		return
+	}
 	for id, tail := range histories {
 		s.tails.remember(id, *tail)
 	}
 	for _, l := range all {
-		switch {
-		case err != nil:
-			l.batch, l.err = store.Batch{}, err
-		case !l.locked:
+		if !l.locked {
 			go s.answerThese(ctx, projectID, []*dueCall{l}, true)
 			continue
 		}

@@ -126,3 +126,31 @@ func TestCallsWaitForOneOfTheirProject(t *testing.T) {
 		t.Error("nobody answers any more, so the next that comes has to")
 	}
 }
+
+// Where what is due cannot be held, nothing is handed out, and it is due as before.
+func TestDueThatFails(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	for id, want := range f.backlog(1, 3) {
+		f.nodes[0].tails = tailCache{} // so that history is read
+		for _, text := range []string{
+			"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$",
+			"CREATE TRIGGER full_disk BEFORE UPDATE ON deliveries FOR EACH ROW EXECUTE FUNCTION full_disk()",
+		} {
+			_, err := f.conn.Exec(t.Context(), text)
+			f.must(err)
+		}
+		if b, err := f.nodes[0].Due(t.Context(), id, time.Now(), 10, false); phone.CodeOf(err) != phone.Unavailable || len(b.Jobs) != 0 {
+			t.Errorf("%+v, %v", b, err)
+		}
+		_, err := f.conn.Exec(t.Context(), "DROP TRIGGER full_disk ON deliveries")
+		f.must(err)
+		b, err := f.nodes[0].Due(t.Context(), id, time.Now(), 10, false)
+		f.must(err)
+		for i, j := range b.Jobs {
+			if j.DeliveryID != want[i] || len(j.History) != i {
+				t.Errorf("%s with %d messages before it, want %s with %d", j.DeliveryID, len(j.History), want[i], i)
+			}
+		}
+	}
+}
