@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	testworld "switchhook.dev/switchhook/test/world"
 )
 
 // Of the voice scenario: how many calls there are at once, of how many agents, and
@@ -44,19 +46,9 @@ func (c *proxyCmd) Run(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("answers at http://%s\n", l.Addr())
-	proxy := &httputil.ReverseProxy{
+	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: testworld.TakeWhole(&httputil.ReverseProxy{
 		FlushInterval: -1, Transport: &http.Transport{MaxIdleConnsPerHost: manyCalls, DisableCompression: true},
 		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL = c.Forward; r.Out.Host = c.Forward.Host },
-	}
-	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// net/http closes a body once the answer begins; a proxy that then looks for its
-		// end drops the connection the answer comes on.
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		proxy.ServeHTTP(w, r)
 	})}
 	context.AfterFunc(ctx, func() { _ = srv.Close() })
 	_ = srv.Serve(l)

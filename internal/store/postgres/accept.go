@@ -96,12 +96,12 @@ type acceptance struct {
 	room      store.Room
 	events    []*entering
 	// by what events say of where they belong, and by their conversation
-	routes     map[routeKey]*route
-	remembered *routing
-	// given are webhooks of which others gave this run something that it has not heard of.
-	given         map[string]bool
+	routes        map[routeKey]*route
+	remembered    *routing
 	change        int64 // of the project's routing, the last one
 	conversations map[conversationKey]*conversation
+	// given are webhooks of which others gave this run something that it has not heard of.
+	given map[string]bool
 	// answers are those of idempotency keys seen before, by key.
 	answers map[string]answer
 	// calls are the numbers of the calls that turns are of, where they have begun.
@@ -150,7 +150,7 @@ func byProject(s *Store, events []*phone.NewEvent, room store.Room, out []phone.
 		if a == nil {
 			a = &acceptance{
 				store: s, projectID: e.ProjectID, room: room, routes: map[routeKey]*route{},
-				conversations: map[conversationKey]*conversation{}, answers: map[string]answer{},
+				conversations: map[conversationKey]*conversation{}, given: map[string]bool{}, answers: map[string]answer{},
 			}
 			groups[e.ProjectID] = a
 		}
@@ -360,7 +360,6 @@ func (a *acceptance) touch(t *tx) {
 		column(all, func(c *conversation) int64 { return c.firstAt }), t.run)
 	// What others gave this run of a conversation comes before what follows now. They
 	// did it under the conversation's lock, so from here on it can be seen.
-	a.given = map[string]bool{}
 	later(t, "givenTo", func(r *row) error { a.given[r.text()] = true; return nil }, a.projectID, t.run)
 }
 

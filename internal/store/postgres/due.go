@@ -26,17 +26,17 @@ func (s *Store) Due(ctx context.Context, webhookID string, now time.Time, limit 
 	if err != nil || projectID == "" {
 		return store.Batch{}, err
 	}
-	l := &dueCall{webhookID: webhookID, now: now, limit: limit, strict: strict, done: make(chan struct{}), lead: make(chan struct{})}
-	if s.dues.add(projectID, l) {
+	c := &dueCall{webhookID: webhookID, now: now, limit: limit, strict: strict, done: make(chan struct{}), lead: make(chan struct{})}
+	if s.dues.add(projectID, c) {
 		s.answer(ctx, projectID)
 	}
 	select {
-	case <-l.done:
-	case <-l.lead:
+	case <-c.done:
+	case <-c.lead:
 		s.answer(ctx, projectID)
-		<-l.done
+		<-c.done
 	}
-	return l.batch, l.err
+	return c.batch, c.err
 }
 
 // dueCall is a call of Due.
@@ -64,14 +64,14 @@ type dueCalls struct {
 }
 
 // add has a call wait, and says whether it is the one to answer.
-func (w *dueCalls) add(projectID string, l *dueCall) bool {
+func (w *dueCalls) add(projectID string, c *dueCall) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.waiting == nil {
 		w.waiting = map[string][]*dueCall{}
 	}
 	waiting, busy := w.waiting[projectID]
-	w.waiting[projectID] = append(waiting, l)
+	w.waiting[projectID] = append(waiting, c)
 	return !busy
 }
 
@@ -81,13 +81,13 @@ func (w *dueCalls) take(projectID string) (now []*dueCall) {
 	defer w.mu.Unlock()
 	var later []*dueCall
 	seen := map[string]bool{}
-	for _, l := range w.waiting[projectID] {
-		if seen[l.webhookID] {
-			later = append(later, l)
+	for _, c := range w.waiting[projectID] {
+		if seen[c.webhookID] {
+			later = append(later, c)
 			continue
 		}
-		seen[l.webhookID] = true
-		now = append(now, l)
+		seen[c.webhookID] = true
+		now = append(now, c)
 	}
 	w.waiting[projectID] = later
 	return now
@@ -120,29 +120,29 @@ func (s *Store) answerThese(ctx context.Context, projectID string, all []*dueCal
 		return err
 	})
 	if errors.Is(err, errInDoubt) {
-		for _, l := range all {
-			s.perhapsHeld(l.batch.Jobs)
+		for _, c := range all {
+			s.perhapsHeld(c.batch.Jobs)
 		}
 	}
 	if err != nil {
-		for _, l := range all {
-			l.batch, l.err = store.Batch{}, err
-			close(l.done)
+		for _, c := range all {
+			c.batch, c.err = store.Batch{}, err
+			close(c.done)
 		}
 		return
 	}
 	for id, tail := range histories {
 		s.tails.remember(id, *tail)
 	}
-	for _, l := range all {
-		if !l.locked {
-			go s.answerThese(ctx, projectID, []*dueCall{l}, true)
+	for _, c := range all {
+		if !c.locked {
+			go s.answerThese(ctx, projectID, []*dueCall{c}, true)
 			continue
 		}
-		for i := range l.rows {
-			l.rows[i].carry(histories)
+		for i := range c.rows {
+			c.rows[i].carry(histories)
 		}
-		close(l.done)
+		close(c.done)
 	}
 }
 
@@ -156,55 +156,55 @@ const (
 // takeDue answers calls, and returns the history that goes with the jobs. Unless it is
 // to wait, those whose webhook is being changed are left unlocked, without an answer.
 func (s *Store) takeDue(t *tx, projectID string, all []*dueCall, wait bool) (tails, error) {
-	byWebhook := map[string]*dueCall{}
-	for _, l := range all {
-		l.batch, l.rows, l.locked = store.Batch{}, nil, false
-		l.limit = min(l.limit, max(minTaken, maxTaken/len(all)))
-		byWebhook[l.webhookID] = l
+	byWebhook, ids := map[string]*dueCall{}, webhooksOf(all)
+	for _, c := range all {
+		c.batch, c.rows, c.locked = store.Batch{}, nil, false
+		c.limit = min(c.limit, max(minTaken, maxTaken/len(all)))
+		byWebhook[c.webhookID] = c
 	}
 	share := "shareFreeWebhooks"
 	if wait {
 		share = "shareWebhooks"
 	}
-	later(t, share, func(r *row) error { byWebhook[r.text()].locked = true; return nil }, webhooksOf(all))
+	later(t, share, func(r *row) error { byWebhook[r.text()].locked = true; return nil }, ids)
 	settling := map[string]bool{}
-	later(t, "settlingAmong", func(r *row) error { settling[r.text()] = true; return nil }, projectID, webhooksOf(all))
+	later(t, "settling", func(r *row) error { settling[r.text()] = true; return nil }, projectID, ids)
 	err := each(t, "due", func(r *row) error {
 		d := readDue(r)
-		l := byWebhook[d.WebhookID]
-		l.rows = append(l.rows, d)
+		c := byWebhook[d.WebhookID]
+		c.rows = append(c.rows, d)
 		return nil
-	}, projectID, webhooksOf(all), column(all, func(l *dueCall) int64 { return micros(l.now) }), column(all, func(l *dueCall) int { return l.limit }), t.run, maxHeldData)
+	}, projectID, ids, column(all, func(c *dueCall) int64 { return micros(c.now) }), column(all, func(c *dueCall) int { return c.limit }), t.run, maxHeldData)
 	if err != nil {
 		return nil, err
 	}
 	// What is being settled is nobody's to send.
 	var open []*dueCall
-	for _, l := range all {
-		if !l.locked || settling[l.webhookID] {
-			l.rows = nil
+	for _, c := range all {
+		if !c.locked || settling[c.webhookID] {
+			c.rows = nil
 			continue
 		}
-		open = append(open, l)
-		slices.SortFunc(l.rows, func(a, b dueRow) int {
+		open = append(open, c)
+		slices.SortFunc(c.rows, func(a, b dueRow) int {
 			return cmp.Or(cmp.Compare(a.next, b.next), cmp.Compare(a.DeliveryID, b.DeliveryID))
 		})
-		l.batch.More = len(l.rows) == l.limit
-		l.rows = s.withoutDoubt(l.rows)
+		c.batch.More = len(c.rows) == c.limit
+		c.rows = s.withoutDoubt(c.rows)
 	}
 	if err := deferBlocked(t, projectID, open); err != nil {
 		return nil, err
 	}
 	var taken []dueRow
 	var rest []*dueCall
-	for _, l := range open {
-		for i := range l.rows {
-			l.rows[i].Handed, l.rows[i].Run = true, t.run
-			l.batch.Jobs = append(l.batch.Jobs, &l.rows[i].Job)
+	for _, c := range open {
+		for i := range c.rows {
+			c.rows[i].Handed, c.rows[i].Run = true, t.run
+			c.batch.Jobs = append(c.batch.Jobs, &c.rows[i].Job)
 		}
-		taken = append(taken, l.rows...)
-		if !l.batch.More {
-			rest = append(rest, l)
+		taken = append(taken, c.rows...)
+		if !c.batch.More {
+			rest = append(rest, c)
 		}
 	}
 	var histories tails
@@ -219,7 +219,7 @@ func (s *Store) takeDue(t *tx, projectID string, all []*dueCall, wait bool) (tai
 }
 
 func webhooksOf(all []*dueCall) []string {
-	return column(all, func(l *dueCall) string { return l.webhookID })
+	return column(all, func(c *dueCall) string { return c.webhookID })
 }
 
 // dueRow is a job that is due, with its event and how much history goes with it,
@@ -311,29 +311,28 @@ func (d *dueRow) carry(read tails) {
 // where the order is strict, and leaves the rest.
 func deferBlocked(t *tx, projectID string, all []*dueCall) error {
 	until := map[string]int64{}
-	for _, l := range all {
-		if l.strict && len(l.rows) > 0 {
-			later(t, "blockedUntil", func(r *row) error { until[r.text()] = r.int64(); return nil }, projectID, l.webhookID,
-				column(l.rows, func(j dueRow) string { return j.DeliveryID }), column(l.rows, func(j dueRow) string { return j.ConversationID }),
-				column(l.rows, func(j dueRow) int64 { return j.next }))
+	for _, c := range all {
+		if c.strict && len(c.rows) > 0 {
+			later(t, "blockedUntil", func(r *row) error { until[r.text()] = r.int64(); return nil }, projectID, c.webhookID,
+				column(c.rows, func(j dueRow) string { return j.DeliveryID }), column(c.rows, func(j dueRow) string { return j.ConversationID }),
+				column(c.rows, func(j dueRow) int64 { return j.next }))
 		}
 	}
 	if err := t.flush(); err != nil || len(until) == 0 {
 		return err
 	}
 	var blocked []dueRow
-	for _, l := range all {
-		var free []dueRow
-		for _, j := range l.rows {
-			if until[j.DeliveryID] == 0 {
-				free = append(free, j)
-			} else {
+	for _, c := range all {
+		due := len(c.rows)
+		c.rows = slices.DeleteFunc(c.rows, func(j dueRow) bool {
+			waits := until[j.DeliveryID] != 0
+			if waits {
 				blocked = append(blocked, j)
 			}
-		}
+			return waits
+		})
 		// What was made to wait may wait for one that is due itself.
-		l.batch.More = l.batch.More || len(free) < len(l.rows)
-		l.rows = free
+		c.batch.More = c.batch.More || len(c.rows) < due
 	}
 	return exec(t, "defer", projectID, column(blocked, func(j dueRow) string { return j.DeliveryID }),
 		column(blocked, func(j dueRow) int64 { return until[j.DeliveryID] }))

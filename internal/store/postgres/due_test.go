@@ -147,6 +147,9 @@ func TestDueThatFails(t *testing.T) {
 		f.must(err)
 		b, err := f.nodes[0].Due(t.Context(), id, time.Now(), 10, false)
 		f.must(err)
+		if len(b.Jobs) != len(want) {
+			t.Fatalf("%d are due, want %d", len(b.Jobs), len(want))
+		}
 		for i, j := range b.Jobs {
 			if j.DeliveryID != want[i] || len(j.History) != i {
 				t.Errorf("%s with %d messages before it, want %s with %d", j.DeliveryID, len(j.History), want[i], i)

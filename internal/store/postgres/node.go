@@ -231,14 +231,16 @@ func (o *orphans) adopt(t *tx, projectID string, l left, webhooks map[string]boo
 func (s *Store) Given(ctx context.Context, run int64, wake func(webhookID string) bool) (rest []string, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		seen := map[string]bool{}
-		err := each(t, "taken", func(r *row) error { seen[r.text()] = true; return nil }, run)
+		if err := each(t, "taken", func(r *row) error { seen[r.text()] = true; return nil }, run); err != nil {
+			return err
+		}
 		rest = nil
 		for _, id := range slices.Sorted(maps.Keys(seen)) {
 			if !wake(id) {
 				rest = append(rest, id)
 			}
 		}
-		return err
+		return nil
 	})
 	return rest, err
 }
@@ -312,7 +314,7 @@ func (s *Store) SettleOwned(ctx context.Context, webhookID string, inFlight []st
 	err = s.write(ctx, func(t *tx) error {
 		t.shareProject(projectID)
 		gone := false
-		found, err := one(t, "settling", func(r *row) { gone = r.bool() }, projectID, webhookID)
+		found, err := one(t, "settling", func(r *row) { _, gone = r.text(), r.bool() }, projectID, []string{webhookID})
 		if err != nil || !found {
 			return err
 		}

@@ -65,7 +65,7 @@ func (s *Store) SettleAll(ctx context.Context) error {
 func settle(t *tx, projectID, webhookID string) (done bool, err error) {
 	t.shareProject(projectID)
 	gone, listener := false, false
-	found, err := one(t, "settling", func(r *row) { gone, listener = r.bool(), r.bool() }, projectID, webhookID)
+	found, err := one(t, "settling", func(r *row) { _, gone, listener = r.text(), r.bool(), r.bool() }, projectID, []string{webhookID})
 	if err != nil || !found {
 		return true, err
 	}

@@ -134,6 +134,7 @@ func (s *Store) openWriter(ctx context.Context, path, next string) (*sqlite.Conn
 	}
 	err = errors.Join(
 		pragma(conn, "synchronous=FULL"),
+		// In KiB: so much that a server with a million deliveries pending takes 137 MB.
 		pragma(conn, "cache_size=-18432"),
 		// The checkpointer does it; this is for the case that it cannot keep up.
 		pragma(conn, "wal_autocheckpoint=65536"),

@@ -68,12 +68,8 @@ UPDATE webhooks SET failing_since = $3 WHERE project_id = $1 AND id = $2 AND del
 UPDATE webhooks SET settling = $3 WHERE project_id = $1 AND id = $2
 
 -- name: settling
--- of a webhook that is to be settled: whether it is gone, and was a listener's
-SELECT deleted_at > 0, listener FROM webhooks WHERE project_id = $1 AND id = $2 AND (deleted_at > 0 OR status = 'disabled' OR settling)
-
--- name: settlingAmong
--- served by the primary key: of webhooks, those that are to be settled
-SELECT id FROM webhooks WHERE project_id = $1 AND id = ANY($2::text[]) AND (deleted_at > 0 OR status = 'disabled' OR settling)
+-- served by the primary key: of webhooks, those that are to be settled: whether each is gone, and was a listener's
+SELECT id, deleted_at > 0, listener FROM webhooks WHERE project_id = $1 AND id = ANY($2::text[]) AND (deleted_at > 0 OR status = 'disabled' OR settling)
 
 -- name: allSettling
 -- served by webhooks_settling
