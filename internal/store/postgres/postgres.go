@@ -28,6 +28,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -91,7 +92,10 @@ func open(ctx context.Context, cfg *pgxpool.Config, schema string) (_ *Store, er
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	s := &Store{closing: make(chan struct{})}
-	cfg.AfterConnect = s.lookAtSettings
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		sendColumns(conn)
+		return s.lookAtSettings(ctx, conn)
+	}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, explainOpen(err)
 	}

@@ -110,7 +110,8 @@ const (
 
 // get returns what is remembered of a conversation's messages behind a place up to
 // another, oldest first and without a gap; and the place from which on the rest is to
-// be read. It is nothing where the first of them is not known.
+// be read. It is nothing where the first of them is not known. The room behind them
+// is the caller's to append to, and nobody else's from then on.
 func (c *tailCache) get(id string, after, upTo int64) (tail []phone.Message, rest int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,13 +124,17 @@ func (c *tailCache) get(id string, after, upTo int64) (tail []phone.Message, res
 	if len(tail) == 0 {
 		return nil, after
 	}
-	if over := tail[len(tail)-1].Seq - upTo; over > 0 {
-		tail = tail[:max(0, int64(len(tail))-over)]
+	over := tail[len(tail)-1].Seq - upTo
+	if over > 0 {
+		tail = slices.Clip(tail[:max(0, int64(len(tail))-over)])
 	}
 	if len(tail) == 0 || tail[0].Seq > after+1 || tail[len(tail)-1].Seq <= after {
 		return nil, after
 	}
-	return slices.Clip(tail), tail[len(tail)-1].Seq
+	if over <= 0 {
+		c.young[id] = slices.Clip(tail)
+	}
+	return tail, tail[len(tail)-1].Seq
 }
 
 // keep remembers a conversation's tail. Jobs hold parts of it: it is not changed.

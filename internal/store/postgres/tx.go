@@ -25,6 +25,7 @@ type tx struct {
 	counts counter
 	batch  pgx.Batch
 	reads  []func(*row) error // of the batch's statements; nil for those without rows
+	size   int                // of what the batch sends, in bytes, or about that
 	// committing is true once COMMIT may have reached the server: what became of it
 	// is unknown where no answer comes.
 	committing bool
@@ -174,8 +175,16 @@ func exec(t *tx, name string, values ...any) error {
 
 // later keeps a query back. f is called for every row once it is sent.
 func later(t *tx, name string, f func(*row) error, values ...any) {
-	t.batch.Queue(query(name), values...)
+	t.queue(query(name), f, values)
+}
+
+func (t *tx) queue(text string, f func(*row) error, values []any) {
+	t.batch.Queue(text, values...)
 	t.reads = append(t.reads, f)
+	t.size += statementSize
+	for _, v := range values {
+		t.size += sizeOf(v)
+	}
 }
 
 // each calls f for every row of a query.
@@ -193,8 +202,7 @@ func eachText(t *tx, text string, f func(*row) error, values ...any) error {
 		}
 		numbered.WriteString(part)
 	}
-	t.batch.Queue(numbered.String(), values...)
-	t.reads = append(t.reads, f)
+	t.queue(numbered.String(), f, values)
 	return t.flush()
 }
 
@@ -217,7 +225,8 @@ func (t *tx) flush() (err error) {
 		return nil
 	}
 	batch, reads := t.batch, t.reads
-	t.batch, t.reads = pgx.Batch{}, nil
+	reserve(t.conn.Conn(), t.size)
+	t.batch, t.reads, t.size = pgx.Batch{}, nil, 0
 	answers := t.conn.SendBatch(t.ctx, &batch)
 	defer func() {
 		if closing := answers.Close(); err == nil {
@@ -244,69 +253,14 @@ func (t *tx) flush() (err error) {
 
 func readRows(rows pgx.Rows, f func(*row) error) error {
 	defer rows.Close()
+	r := row{fields: rows.FieldDescriptions()}
 	for rows.Next() {
-		values, err := rows.Values()
-		if err != nil {
-			return err
-		}
-		if err := f(&row{values: values}); err != nil {
+		r.values, r.n = rows.RawValues(), 0
+		if err := f(&r); err != nil {
 			return err
 		}
 	}
 	return rows.Err()
-}
-
-// row reads columns in order.
-type row struct {
-	values []any
-	n      int
-}
-
-func (r *row) next() any { r.n++; return r.values[r.n-1] }
-
-func (r *row) int() int   { return int(r.int64()) }
-func (r *row) bool() bool { return r.next().(bool) }
-
-// text reads text, and bytes that are one for all but PostgreSQL.
-func (r *row) text() string {
-	if b, ok := r.next().([]byte); ok {
-		return string(b)
-	}
-	return r.values[r.n-1].(string)
-}
-
-func (r *row) int64() int64 {
-	switch v := r.next().(type) {
-	case int64:
-		return v
-	case int32:
-		return int64(v)
-	default:
-		panic("postgres: a column is no integer")
-	}
-}
-
-func (r *row) floatOrNil() *float64 {
-	v, ok := r.next().(float64)
-	if !ok {
-		return nil
-	}
-	return &v
-}
-
-func (r *row) textOrNil() *string {
-	if r.values[r.n] == nil {
-		r.n++
-		return nil
-	}
-	s := r.text()
-	return &s
-}
-
-// bytes returns nil for NULL.
-func (r *row) bytes() []byte {
-	b, _ := r.next().([]byte)
-	return b
 }
 
 // lockProject has what follows wait until nobody routes events of a project, and
