@@ -34,7 +34,7 @@ type runCmd struct {
 	Only     *regexp.Regexp `placeholder:"REGEXP" help:"Only the scenarios with such a name: throughput, latency, hanging, busy, backlog, voice, postgres, log."`
 	Log      int            `default:"10000000" help:"Deliveries in the long log."`
 	Pending  int            `default:"1000000" help:"Deliveries of the backlog."`
-	Profiles string         `placeholder:"DIR" help:"Also take the server's CPU, allocation, mutex and block profiles under the throughput loads, into this folder."`
+	Profiles string         `placeholder:"DIR" help:"Also take the server's CPU, allocation, mutex and block profiles under the throughput loads and PostgreSQL's, into this folder."`
 	Seconds  float64        `default:"6" help:"How long each measurement takes."`
 }
 

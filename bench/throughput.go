@@ -17,7 +17,7 @@ const (
 // throughput is events per second from accept to delivered and on record, beside
 // what the ceiling does in the same minute.
 func throughput(b *bench) error {
-	before, err := b.ceiling()
+	before, err := b.ceiling(1)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func throughput(b *bench) error {
 	if err := w.close(); err != nil {
 		return err
 	}
-	after, err := b.ceiling()
+	after, err := b.ceiling(1)
 	if err != nil {
 		return err
 	}
@@ -82,19 +82,29 @@ type rate struct {
 	written   float64
 }
 
-// ceiling measures the ceiling.
-func (b *bench) ceiling() (r rate, err error) {
+// ceiling measures n ceilings, which get their requests in turn. Its CPU is that of all.
+func (b *bench) ceiling(n int) (r rate, err error) {
 	s, err := newSink("127.0.0.1:0")
 	if err != nil {
 		return r, err
 	}
 	defer s.close()
-	p, err := b.start(b.self, "ceiling", "--forward", s.url+"/hook")
-	if err != nil {
-		return r, err
+	c := newClient()
+	var all []*process
+	for range n {
+		p, err := b.start(b.self, "ceiling", "--forward", s.url+"/hook")
+		if err != nil {
+			return r, err
+		}
+		defer func() { _ = p.stop() }()
+		all, c.urls = append(all, p), append(c.urls, p.url)
 	}
-	defer func() { _ = p.stop() }()
-	c := newClient(p.url)
+	cpu := func() (sum time.Duration) {
+		for _, p := range all {
+			sum += p.usage().cpu
+		}
+		return sum
+	}
 	// A second first: connections, buffers.
 	warm, err := closedLoop(b.ctx, c, connections, time.Second, "/v1/events", 1, everyday.event)
 	if err != nil {
@@ -103,16 +113,16 @@ func (b *bench) ceiling() (r rate, err error) {
 	for s.got.Load() < warm {
 		time.Sleep(time.Millisecond)
 	}
-	start, used := time.Now(), p.usage()
-	n, err := closedLoop(b.ctx, c, connections, b.span(), "/v1/events", 1, everyday.event)
+	start, used := time.Now(), cpu()
+	taken, err := closedLoop(b.ctx, c, connections, b.span(), "/v1/events", 1, everyday.event)
 	if err != nil {
 		return r, err
 	}
-	for s.got.Load() < warm+n {
+	for s.got.Load() < warm+taken {
 		time.Sleep(time.Millisecond)
 	}
 	took := time.Since(start)
-	return rate{perSecond: float64(n) / took.Seconds(), cpu: (p.usage().cpu - used.cpu) / time.Duration(n)}, nil
+	return rate{perSecond: float64(taken) / took.Seconds(), cpu: (cpu() - used) / time.Duration(taken)}, nil
 }
 
 // rate measures a closed loop of requests until all of it is on record.
