@@ -105,7 +105,7 @@ func New(cfg Config) *Switchboard {
 		cfg.Taken = func([]*phone.NewEvent, []phone.Accepted) {}
 	}
 	if cfg.Watchers == nil {
-		cfg.Watchers = NewWatchers()
+		cfg.Watchers = NewWatchers(nil)
 	}
 	s := &Switchboard{cfg: cfg, closing: make(chan struct{}), turns: turns{ofCall: map[callKey]*turn{}, all: map[*turn]struct{}{}}}
 	s.acceptor.start(s)
@@ -148,7 +148,8 @@ func (s *Switchboard) forgetKeys() {
 }
 
 // Watch returns a channel of the project's deliveries as they change, closed
-// when ctx ends. A watcher that is too slow misses some.
+// when ctx ends: at once where this node changes them, within a second where another
+// does. A watcher that is too slow misses some.
 func (s *Switchboard) Watch(ctx context.Context, projectID string) <-chan phone.Delivery {
 	return s.cfg.Watchers.watch(ctx, projectID)
 }

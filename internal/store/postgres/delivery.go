@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"switchhook.dev/switchhook/internal/phone"
 	"switchhook.dev/switchhook/internal/store"
@@ -108,6 +111,31 @@ func (s *Store) Deliveries(ctx context.Context, f store.DeliveryFilter) (out []p
 		return eachText(c, q, func(r *row) error { total = r.int(); return nil }, append(w.values, store.MaxFilteredTotal)...)
 	})
 	return out, total, err
+}
+
+// maxChanging bounds each part of what Changing returns.
+const maxChanging = 500
+
+// Changing returns what may have changed of a project's deliveries, oldest first: what
+// was made since a time, the newest of it; what is pending, some where it is much; and
+// those of ids. Unrouted ones are none of it.
+func (s *Store) Changing(ctx context.Context, projectID string, since time.Time, ids []string) (out []phone.Delivery, err error) {
+	err = s.readOne(ctx, func(t *tx) error {
+		all := map[string]bool{}
+		for _, id := range ids {
+			all[id] = true
+		}
+		read := func(r *row) error { all[r.text()] = true; return nil }
+		later(t, "madeSince", read, projectID, micros(since), maxChanging)
+		later(t, "somePending", read, projectID, maxChanging)
+		if err := t.flush(); err != nil || len(all) == 0 {
+			return err
+		}
+		out = nil
+		return eachText(t, "SELECT "+deliveryColumns+" WHERE d.project_id = ? AND d.id = ANY(?::text[]) ORDER BY d.created_at, d.id",
+			func(r *row) error { out = append(out, readDelivery(r)); return nil }, projectID, slices.Collect(maps.Keys(all)))
+	})
+	return out, err
 }
 
 // deliveryIDs returns the ids a filter selects, newest first, behind a place in

@@ -552,3 +552,38 @@ func TestTailsAreGoneOnWith(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatMayHaveChangedIsReadThroughAnyNode(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	changing := func(since time.Time, ids ...string) (out []string) {
+		t.Helper()
+		all, err := f.nodes[1].Changing(t.Context(), fleetProject, since, ids)
+		f.must(err)
+		for _, d := range all {
+			out = append(out, fmt.Sprint(d.ID, " ", d.Status, " ", d.Attempts, " ", d.HTTPStatus))
+		}
+		return out
+	}
+	ended, waits := f.accept(0, "+1", true), f.accept(0, "+2", true)
+	f.record(0, ended, phone.Success)
+	later := time.Now().Add(time.Hour)
+	if got, want := changing(time.Now().Add(-time.Hour)), []string{ended.DeliveryID + " success 1 200", waits.DeliveryID + " pending 0 0"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := changing(later), []string{waits.DeliveryID + " pending 0 0"}; !slices.Equal(got, want) {
+		t.Errorf("of what is older than the time: %q, want %q", got, want)
+	}
+	if got := changing(later, ended.DeliveryID); len(got) != 2 {
+		t.Errorf("with an id: %q", got)
+	}
+	if all, err := f.nodes[1].Changing(t.Context(), "prj_other", time.Time{}, []string{ended.DeliveryID}); err != nil || len(all) > 0 {
+		t.Errorf("another project is shown %v (%v)", all, err)
+	}
+	f.must(f.nodes[0].DeleteWebhook(t.Context(), fleetProject, fleetAgent, time.Now(), nil))
+	f.must(f.nodes[0].Settle(t.Context(), f.hook.ID))
+	unrouted := f.accept(0, "+3", true)
+	if got := changing(time.Now().Add(-time.Hour)); len(got) != 1 {
+		t.Errorf("with %v and what was settled, which are unrouted: %q", unrouted, got)
+	}
+}

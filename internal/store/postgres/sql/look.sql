@@ -83,3 +83,11 @@ WHERE n.project_id = $1 ORDER BY c.last_at DESC LIMIT $3
 SELECT c.id, c.project_id, c.agent_id, c.number_id, c.phone_number, c.participant,
   c.last_at, c.last_preview, c.message_count, c.metadata, c.created_at
 FROM unnest($2::text[]) WITH ORDINALITY AS k (id, i) JOIN conversations c ON c.project_id = $1 AND c.id = k.id ORDER BY k.i
+
+-- name: madeSince
+-- served by deliveries_by_project: the newest deliveries of a project that were made since a time
+SELECT id FROM deliveries WHERE project_id = $1 AND created_at >= $2 AND status <> 'unrouted' ORDER BY created_at DESC, id DESC LIMIT $3
+
+-- name: somePending
+-- served by deliveries_waiting: what is pending of a project, up to a number, the same at each time
+SELECT id FROM deliveries WHERE project_id = $1 AND status = 'pending' ORDER BY conversation_id, id LIMIT $2
