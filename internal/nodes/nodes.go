@@ -67,6 +67,14 @@ type Dispatcher interface {
 	Holding() map[string]bool
 }
 
+// Board is what a node tells of what other nodes did.
+type Board interface {
+	// Obey makes this node treat a webhook as the store has it.
+	Obey(ctx context.Context, webhookID string) error
+	// StopSuperseded ends the turns of calls that were asked anew through another node.
+	StopSuperseded(ctx context.Context) error
+}
+
 // Config is what a Node is made of. Store is required.
 type Config struct {
 	Store Store
@@ -102,8 +110,7 @@ const (
 type Node struct {
 	cfg        Config
 	dispatcher Dispatcher
-	// obey makes this node treat a webhook as the store has it.
-	obey func(ctx context.Context, webhookID string) error
+	board      Board
 
 	state atomic.Int32
 	clock atomic.Pointer[lease.Clock]
@@ -162,10 +169,10 @@ func (n *Node) Join(ctx context.Context) error {
 	return nil
 }
 
-// Start keeps the lease, and looks around. obey is called, by one goroutine, with
+// Start keeps the lease, and looks around. The board is called by one goroutine, with
 // each webhook that may have changed.
-func (n *Node) Start(d Dispatcher, obey func(ctx context.Context, webhookID string) error) {
-	n.dispatcher, n.obey = d, obey
+func (n *Node) Start(d Dispatcher, b Board) {
+	n.dispatcher, n.board = d, b
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(context.Background())
 	n.done.Go(func() { n.keep(ctx) })
@@ -337,8 +344,13 @@ func (n *Node) lookAround(ctx context.Context) {
 	}
 }
 
-// look obeys changed webhooks, takes what it was given, and adopts.
+// look ends superseded turns, obeys changed webhooks, takes what it was given, and
+// adopts.
 func (n *Node) look(ctx context.Context) error {
+	// Somebody waits at a telephone: this comes first.
+	if err := n.board.StopSuperseded(ctx); err != nil {
+		return err
+	}
 	asked := time.Now().Round(0)
 	changed, err := n.cfg.Store.ChangedWebhooks(ctx, changesWithin+max(0, asked.Sub(n.looked)))
 	if err != nil {
@@ -349,7 +361,7 @@ func (n *Node) look(ctx context.Context) error {
 			continue
 		}
 		if known, ok := n.dispatcher.Knows(id); !ok || known != revision {
-			if err := n.obey(ctx, id); err != nil {
+			if err := n.board.Obey(ctx, id); err != nil {
 				return err
 			}
 		}
@@ -429,7 +441,7 @@ func (n *Node) compare(ctx context.Context) error {
 func (n *Node) take(ctx context.Context, webhooks []string) error {
 	for _, id := range webhooks {
 		if !n.wake(id) {
-			if err := n.obey(ctx, id); err != nil {
+			if err := n.board.Obey(ctx, id); err != nil {
 				return err
 			}
 		}

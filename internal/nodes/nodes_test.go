@@ -107,6 +107,7 @@ type told struct {
 	mu    sync.Mutex
 	what  []string
 	knows map[string]int64
+	stops int // how often superseded turns were to be stopped
 }
 
 func (d *told) say(what string) { d.mu.Lock(); defer d.mu.Unlock(); d.what = append(d.what, what) }
@@ -125,6 +126,13 @@ func (d *told) Defer(on bool) {
 		d.say("defer no more")
 	}
 }
+func (d *told) Obey(_ context.Context, id string) error { d.say("obey " + id); return nil }
+func (d *told) StopSuperseded(context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stops++
+	return nil
+}
 func (d *told) Holding() map[string]bool { return map[string]bool{"del_held": true} }
 func (d *told) Knows(id string) (int64, bool) {
 	r, ok := d.knows[id]
@@ -139,7 +147,7 @@ func running(t *testing.T, test func(t *testing.T, n *Node, s *table, d *told)) 
 		if err := n.Join(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		n.Start(d, func(_ context.Context, id string) error { d.say("obey " + id); return nil })
+		n.Start(d, d)
 		test(t, n, s, d)
 		if err := n.End(t.Context()); err != nil {
 			t.Error(err)
@@ -221,6 +229,11 @@ func TestALookObeysTakesAndAdopts(t *testing.T) {
 		want := []string{"wake wh_1", "defer", "wake wh_1", "obey wh_2", "defer", "wake wh_1", "defer no more"}
 		if !slices.Equal(d.all()[2:], want) {
 			t.Errorf("then: %v, want %v", d.all()[2:], want)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.stops != 5 {
+			t.Errorf("superseded turns were looked for %d times in five seconds", d.stops)
 		}
 	})
 }

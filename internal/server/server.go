@@ -256,7 +256,7 @@ func (s *Server) startAccepting(ctx context.Context, cfg Config, p parts) error 
 		return err
 	}
 	if s.node != nil {
-		s.node.Start(s.dispatcher, s.board.Obey)
+		s.node.Start(s.dispatcher, s.board)
 	}
 	p.listeners.Open(s.board)
 	p.metrics.watch(s.dispatcher, p.listeners.Count)

@@ -17,6 +17,9 @@ type Shared interface {
 	SettleOwned(ctx context.Context, webhookID string, inFlight []string) (projectID string, err error)
 	// Unsettled says whether runs that are alive own pending deliveries of a webhook.
 	Unsettled(ctx context.Context, webhookID string) (bool, error)
+	// Superseded returns those of turns, given by their calls and their deliveries,
+	// whose call has been asked another question since, through whichever node.
+	Superseded(ctx context.Context, projectID string, calls, deliveries []string) ([]string, error)
 	// Here says whether this node sends what is bound to a webhook, as far as the
 	// webhook decides that.
 	Here(w phone.Webhook) bool
@@ -66,6 +69,19 @@ func (s *Switchboard) obey(ctx context.Context, id string) (gone bool, err error
 		d.Refresh(*w)
 	}
 	return false, nil
+}
+
+// StopSuperseded cancels the turns under way here whose call has been asked another
+// question since, through another node.
+func (s *Switchboard) StopSuperseded(ctx context.Context) error {
+	for projectID, open := range s.turns.underWayHere() {
+		ids, err := s.cfg.Shared.Superseded(ctx, projectID, open.calls, open.deliveries)
+		if err != nil {
+			return err
+		}
+		s.turns.supersede(ids)
+	}
+	return nil
 }
 
 // awaitOthers waits until no other node sends to webhooks that were taken away, so

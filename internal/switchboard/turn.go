@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,9 +48,10 @@ type callKey struct{ projectID, callID string }
 
 // turn is one under way.
 type turn struct {
-	key    string // of idempotency
-	cancel context.CancelCauseFunc
-	ended  chan struct{} // closed when it is on record
+	key      string // of idempotency
+	delivery string
+	cancel   context.CancelCauseFunc
+	ended    chan struct{} // closed when it is on record
 }
 
 // enter counts a turn among what the switchboard's end waits for, and says whether
@@ -66,7 +68,7 @@ func (t *turns) enter(done *sync.WaitGroup) bool {
 
 // begin enters a turn, and cancels the one of the same call that is under way. It
 // returns that one, or nil.
-func (t *turns) begin(ctx context.Context, k callKey, key string) (own *turn, ownCtx context.Context, before *turn) {
+func (t *turns) begin(ctx context.Context, k callKey, key, delivery string) (own *turn, ownCtx context.Context, before *turn) {
 	// What cancels the request cancels the turn, but for the end of the server:
 	// that leaves turns some time.
 	ownCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -75,7 +77,7 @@ func (t *turns) begin(ctx context.Context, k callKey, key string) (own *turn, ow
 			cancel(voice.ErrHungUp)
 		}
 	})
-	own = &turn{key: key, ended: make(chan struct{}), cancel: func(cause error) { stop(); cancel(cause) }}
+	own = &turn{key: key, delivery: delivery, ended: make(chan struct{}), cancel: func(cause error) { stop(); cancel(cause) }}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -107,6 +109,32 @@ func (t *turns) underWay(k callKey, key string) bool {
 	defer t.mu.Unlock()
 	own := t.ofCall[k]
 	return own != nil && own.key == key
+}
+
+// openTurns are turns of a project: their calls and their deliveries.
+type openTurns struct{ calls, deliveries []string }
+
+// underWayHere are the turns under way, by project.
+func (t *turns) underWayHere() map[string]openTurns {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[string]openTurns{}
+	for k, own := range t.ofCall {
+		o := out[k.projectID]
+		out[k.projectID] = openTurns{append(o.calls, k.callID), append(o.deliveries, own.delivery)}
+	}
+	return out
+}
+
+// supersede cancels the turns of deliveries.
+func (t *turns) supersede(deliveries []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for own := range t.all {
+		if slices.Contains(deliveries, own.delivery) {
+			own.cancel(voice.ErrSuperseded)
+		}
+	}
 }
 
 // close cuts off the turns under way.
@@ -157,7 +185,7 @@ func (s *Switchboard) Ask(ctx context.Context, sub Submission, hear Listener) (T
 		return Turn{}, err
 	}
 	defer release()
-	own, ctx, before := s.turns.begin(ctx, k, e.IdempotencyKey)
+	own, ctx, before := s.turns.begin(ctx, k, e.IdempotencyKey, phone.DeliveryID(e.ID))
 	defer s.turns.end(k, own)
 	if before != nil {
 		// Its answer comes before this question in the history.

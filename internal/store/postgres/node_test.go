@@ -587,3 +587,68 @@ func TestWhatMayHaveChangedIsReadThroughAnyNode(t *testing.T) {
 		t.Errorf("with %v and what was settled, which are unrouted: %q", unrouted, got)
 	}
 }
+
+// turn takes a turn of a call in through a node.
+func (f *fleet) turn(node int, call string, at time.Time) phone.Accepted {
+	f.t.Helper()
+	id := phone.NewID("")
+	a := f.nodes[node].AcceptTurn(f.t.Context(), &phone.NewEvent{
+		ProjectID: fleetProject, Type: phone.EventMessage, Channel: phone.ChannelVoice, Direction: phone.Inbound, Number: fleetNumber, Participant: "+9",
+		ID: phone.PrefixEvent + id, MessageID: phone.PrefixMessage + id, Body: "hello", At: at,
+		Call: &phone.Call{ID: call}, Data: func(string, string) []byte { return []byte("{}") },
+	})
+	f.must(a.Err)
+	return a
+}
+
+// TestTheLastQuestionOfACallSupersedesTheOthers: whichever nodes they were asked
+// through, and whatever their clocks say.
+func TestTheLastQuestionOfACallSupersedesTheOthers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	superseded := func(node int, calls []string, turns ...phone.Accepted) []string {
+		t.Helper()
+		var ids []string
+		for _, a := range turns {
+			ids = append(ids, a.Job.DeliveryID)
+		}
+		out, err := f.nodes[node].Superseded(t.Context(), fleetProject, calls, ids)
+		f.must(err)
+		slices.Sort(out)
+		return out
+	}
+	heard := make(chan struct{}, 100)
+	listening, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { _ = f.nodes[0].Listen(listening, f.run(0), func() { heard <- struct{}{} }) }()
+	<-heard // a look is worthwhile once it listens
+
+	first, other := f.turn(0, "call_1", now), f.turn(0, "call_2", now)
+	if got := superseded(0, []string{"call_1", "call_2"}, first, other); got != nil {
+		t.Errorf("%v before there is another", got)
+	}
+	second := f.turn(1, "call_1", now.Add(-time.Minute)) // its clock is behind
+	select {
+	case <-heard:
+	case <-time.After(time.Minute):
+		t.Error("the node that passes the first answer on was not told")
+	}
+	if got := superseded(0, []string{"call_1", "call_2"}, first, other); !slices.Equal(got, []string{first.Job.DeliveryID}) {
+		t.Errorf("%v, want the first, %s", got, first.Job.DeliveryID)
+	}
+	if got := superseded(1, []string{"call_1"}, second); got != nil {
+		t.Errorf("the last one is among %v", got)
+	}
+	third := f.turn(2, "call_1", now)
+	if got := superseded(1, []string{"call_1"}, second); !slices.Equal(got, []string{second.Job.DeliveryID}) {
+		t.Errorf("%v, want the second", got)
+	}
+	if got := superseded(2, []string{"call_1"}, third); got != nil {
+		t.Errorf("the last one is among %v", got)
+	}
+	// Turns are with whoever asks them: nothing takes them for lost in memory.
+	if held, err := f.nodes[0].InMemory(t.Context(), f.run(0)); err != nil || len(held) > 0 {
+		t.Errorf("in memory: %v (%v)", held, err)
+	}
+}

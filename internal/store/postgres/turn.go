@@ -36,6 +36,14 @@ func (a *acceptance) askCalls(t *tx) {
 	}
 	if len(ids) > 0 {
 		a.calls = map[string]string{}
+		// A new question ends the answer to the one before. Where another node passes
+		// that on, it is told to look.
+		later(t, "turnsUnderWay", func(r *row) error {
+			if run := r.int64(); run != t.run {
+				t.poke(run)
+			}
+			return nil
+		}, a.projectID, ids)
 		later(t, "callNumber", func(r *row) error { id := r.text(); a.calls[id] = r.text(); return nil }, a.projectID, ids)
 	}
 }
@@ -214,6 +222,16 @@ func (s *Store) RepeatedTurn(ctx context.Context, projectID, key string, now tim
 		return err
 	})
 	return out, found, err
+}
+
+// Superseded returns those of turns, given by their calls and their deliveries, whose
+// call has been asked another question since, through whichever node.
+func (s *Store) Superseded(ctx context.Context, projectID string, calls, deliveries []string) (ids []string, err error) {
+	err = s.readOne(ctx, func(t *tx) error {
+		ids = nil
+		return each(t, "superseded", func(r *row) error { ids = append(ids, r.text()); return nil }, projectID, calls, deliveries)
+	})
+	return ids, err
 }
 
 // Turn returns one turn of a call; NotFound where there is none.

@@ -39,6 +39,19 @@ SELECT id, project_id, event_type, created_at, coalesce(convert_from(data, 'UTF8
 WHERE status = 'pending' AND event_type = 'agent.message' AND channel = 'voice'
   AND handed NOT IN (SELECT run FROM nodes WHERE lease_until > clock_timestamp() AND ended_at IS NULL)
 
+-- name: turnsUnderWay
+-- served by the primary keys: who asks what of calls has no answer yet
+SELECT d.owner FROM turns t JOIN deliveries d ON d.project_id = $1 AND d.id = t.delivery_id
+WHERE t.project_id = $1 AND t.call_id = ANY($2::text[]) AND t.status = 'pending'
+
+-- name: superseded
+-- served by the primary keys: of turns, those whose call has been asked another question since. The place in the
+-- conversation says so, which is given under its lock: nodes' clocks differ
+SELECT own.id FROM unnest($2::text[], $3::text[]) AS o (call_id, id)
+JOIN deliveries own ON own.project_id = $1 AND own.id = o.id
+WHERE EXISTS (SELECT FROM turns t JOIN deliveries d ON d.project_id = $1 AND d.id = t.delivery_id
+  WHERE t.project_id = $1 AND t.call_id = o.call_id AND d.conversation_id = own.conversation_id AND d.history_before > own.history_before)
+
 -- name: turn
 -- served by the primary key
 SELECT delivery_id, call_id, question, confidence, asked_at, status, answer, reply, answered_at FROM turns

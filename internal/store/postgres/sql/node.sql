@@ -117,8 +117,9 @@ DELETE FROM given WHERE run = ANY($1::bigint[])
 SELECT count(*) FROM (SELECT FROM deliveries WHERE owner = $1 AND status = 'pending' LIMIT $2) AS mine
 
 -- name: inMemory
--- served by deliveries_owned: what a run has in its memory, as far as the database knows
+-- served by deliveries_owned: what a run has in its memory, as far as the database knows; turns are with whoever asks them
 SELECT id FROM deliveries WHERE owner = $1 AND status = 'pending' AND next_attempt_at = 0
+  AND NOT (event_type = 'agent.message' AND channel = 'voice')
 
 -- name: takeUp
 -- what was thought to be in this run's memory, and is not: the answer to a commit was lost. It keeps its mark
