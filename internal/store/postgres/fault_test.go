@@ -117,7 +117,14 @@ func TestADatabaseThatRefuses(t *testing.T) {
 		$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`)
 	execAt(t, c.URL(database), "CREATE TRIGGER full_disk BEFORE INSERT ON kept.messages FOR EACH ROW EXECUTE FUNCTION kept.full()")
 	refused(t, s, w, "disk is full")
+	if err := s.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "disk is full") {
+		t.Error("out of space, and ready:", err)
+	}
 	execAt(t, c.URL(database), "DROP TRIGGER full_disk ON kept.messages")
+	// A balancer sends nothing here before it is ready.
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error("there is room, and not ready:", err)
+	}
 	w.accept(t, s, time.Now())
 }
 

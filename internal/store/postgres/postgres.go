@@ -68,6 +68,8 @@ type Store struct {
 	// lazy says that a connection was told to answer commits early, unsafe that the
 	// server does not see to it that they survive a crash; see durable.go.
 	lazy, unsafe atomic.Bool
+	// full says that a transaction found no room on the disk, and Ping has found none since.
+	full atomic.Bool
 	// apart says that Citus spreads projects over servers; see apart.go.
 	apart atomic.Bool
 }
@@ -139,8 +141,15 @@ func (s *Store) Close() (err error) {
 	return err
 }
 
-// Ping says whether the store can be written: a standby cannot.
+// Ping says whether the store can be written: a standby cannot, nor can one whose
+// disk is full, until there is room again.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.full.Load() {
+		if err := s.tryRoom(ctx); err != nil {
+			return err
+		}
+		s.full.Store(false)
+	}
 	return s.readOne(ctx, func(t *tx) error {
 		writable := false
 		err := each(t, "ping", func(r *row) error {
@@ -158,6 +167,11 @@ func (s *Store) Ping(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// tryRoom says whether there is room for what events take, and leaves nothing.
+func (s *Store) tryRoom(ctx context.Context) error {
+	return s.readIn(ctx, "begin", func(t *tx) error { return exec(t, "tryRoom") })
 }
 
 // projectOf returns the project of a webhook; "" for an unknown one.

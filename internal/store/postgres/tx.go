@@ -62,6 +62,9 @@ func (s *Store) writeIn(ctx context.Context, slot int64, do func(*tx) error) err
 			err = t.commit(s.slot(slot))
 		}
 		t.end(err)
+		if codeOf(err) == codeDiskFull {
+			s.full.Store(true)
+		}
 		if err == nil && len(t.pokes) > 0 {
 			s.notify(t.pokes)
 		}

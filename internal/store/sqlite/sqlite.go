@@ -63,7 +63,7 @@ type Store struct {
 	// checkpointed is closed when the checkpointer has ended.
 	checkpointed chan struct{}
 	written      atomic.Bool // since the last checkpoint
-	unwritable   atomic.Bool // the last transaction failed
+	unwritable   atomic.Bool // a transaction failed, and Ping has written nothing since
 	lagging      atomic.Bool // something is to be caught up with before it is read
 	// reading is locked while the WAL is begun anew, which no read may overlap.
 	reading sync.RWMutex
@@ -257,12 +257,16 @@ func (s *Store) Close() error {
 }
 
 // Ping says whether the store can be read and, where the last write failed, whether
-// it can be written again.
+// it can be written again: not just a page, for which a full disk may still have room
+// where events find none.
 func (s *Store) Ping(ctx context.Context) error {
 	if s.unwritable.Load() {
-		if err := s.writeHot(ctx, func(t *tx) error { return exec(t.Conn, "try") }); err != nil {
-			return err
+		for _, name := range []string{"try", "tried"} {
+			if err := s.writeHot(ctx, func(t *tx) error { return exec(t.Conn, name) }); err != nil {
+				return err
+			}
 		}
+		s.unwritable.Store(false)
 	}
 	return s.read(ctx, func(c *sqlite.Conn) error {
 		return sqlitex.Execute(c, query("ping"), nil)

@@ -208,7 +208,9 @@ func (s *Store) part(conn *sqlite.Conn, g batch) (rest []*write) {
 	} else if err != nil {
 		g.results[0] = unavailable(err)
 	}
-	s.unwritable.Store(err != nil)
+	if err != nil {
+		s.unwritable.Store(true)
+	}
 	s.written.Store(true)
 	for i, w := range g.writes {
 		w.done <- g.results[i]

@@ -19,6 +19,11 @@ ROLLBACK
 -- false on a standby, and where writes are switched off; and whether commits are answered early
 SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off', current_setting('synchronous_commit') = 'off'
 
+-- name: tryRoom
+-- rows that are rolled back, and take about 256 KiB in a table that every event needs room in
+INSERT INTO messages (project_id, conversation_id, n, id, number_id, direction, channel, sender, recipient, body, media_urls, at)
+SELECT '', '', n, '', '', '', '', '', '', convert_to(repeat('x', 1800), 'UTF8'), '', 0 FROM generate_series(1, 144) AS n
+
 -- name: settings
 -- whether commits are answered before they are on disk, whether a crash may lose them all the same, and whether
 -- this is Citus

@@ -14,5 +14,8 @@ SELECT 1
 UPDATE meta SET value = value + 1 WHERE name = 'run' RETURNING value
 
 -- name: try
--- means nothing, but must be written; what stays the same would not be
-INSERT INTO meta (name, value) VALUES ('tried', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1
+-- means nothing, but must be written, and takes as much room as a group of events: 256 KiB
+INSERT OR REPLACE INTO meta (name, value) VALUES ('tried', randomblob(262144))
+
+-- name: tried
+DELETE FROM meta WHERE name = 'tried'
