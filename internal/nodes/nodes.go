@@ -169,8 +169,8 @@ func (n *Node) Join(ctx context.Context) error {
 	return nil
 }
 
-// Start keeps the lease, and looks around. The board is called by one goroutine, with
-// each webhook that may have changed.
+// Start keeps the lease, and looks around. The board is called by one goroutine, at
+// each look, and with each webhook that may have changed.
 func (n *Node) Start(d Dispatcher, b Board) {
 	n.dispatcher, n.board = d, b
 	var ctx context.Context

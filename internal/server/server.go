@@ -162,7 +162,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	p := parts{
-		kept: kept, metrics: newMetrics(), watchers: switchboard.NewWatchers(others(kept)),
+		kept: kept, metrics: newMetrics(), watchers: switchboard.NewWatchers(s.shared),
 		listeners: listen.NewHub(listen.HubConfig{Logger: cfg.Logger, Grace: cfg.ListenGrace, Ping: cfg.ListenPing}),
 	}
 	p.measured = timed{s.store, p.metrics}
@@ -186,14 +186,6 @@ type parts struct {
 	metrics   *metrics
 	watchers  *switchboard.Watchers
 	listeners *listen.Hub
-}
-
-// others shows watchers what other nodes on the same store do; nil where there are none.
-func others(kept Store) switchboard.Look {
-	if many, ok := kept.(*postgres.Store); ok {
-		return many.Changing
-	}
-	return nil
 }
 
 // unlock opens the webhooks' secrets, and readies what guards the doors.

@@ -20,6 +20,10 @@ type Shared interface {
 	// Superseded returns those of turns, given by their calls and their deliveries,
 	// whose call has been asked another question since, through whichever node.
 	Superseded(ctx context.Context, projectID string, calls, deliveries []string) ([]string, error)
+	// Changing returns what may have changed of a project's deliveries, through whichever
+	// node: what was made since a time, what is pending, and those of ids; each up to some
+	// number, the newest of what was made.
+	Changing(ctx context.Context, projectID string, since time.Time, ids []string) ([]phone.Delivery, error)
 	// Here says whether this node sends what is bound to a webhook, as far as the
 	// webhook decides that.
 	Here(w phone.Webhook) bool

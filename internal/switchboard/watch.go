@@ -25,25 +25,20 @@ const (
 	maxShown = 4096
 )
 
-// Look reads what may have changed of a project's deliveries, through whichever node:
-// what was made since a time, what is pending, and those it is given the ids of; each
-// up to some number, the newest of what was made.
-type Look func(ctx context.Context, projectID string, since time.Time, ids []string) ([]phone.Delivery, error)
-
 // Watchers pass deliveries on, as they change, to whoever looks. Where nobody
 // does they cost a lock and nothing else.
 type Watchers struct {
-	look Look
+	shared Shared
 
 	mu      sync.Mutex
 	chans   map[chan phone.Delivery]string // the project each is for
 	follows map[string]*follow             // by project, of those that somebody watches
 }
 
-// NewWatchers returns watchers that nobody looks at yet. look shows them what other
+// NewWatchers returns watchers that nobody looks at yet. shared shows them what other
 // nodes do; nil where there are none.
-func NewWatchers(look Look) *Watchers {
-	return &Watchers{look: look, chans: map[chan phone.Delivery]string{}, follows: map[string]*follow{}}
+func NewWatchers(shared Shared) *Watchers {
+	return &Watchers{shared: shared, chans: map[chan phone.Delivery]string{}, follows: map[string]*follow{}}
 }
 
 func (w *Watchers) watch(ctx context.Context, projectID string) <-chan phone.Delivery {
@@ -51,7 +46,7 @@ func (w *Watchers) watch(ctx context.Context, projectID string) <-chan phone.Del
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.chans[c] = projectID
-	if w.look != nil && w.follows[projectID] == nil {
+	if w.shared != nil && w.follows[projectID] == nil {
 		f := &follow{watchers: w, projectID: projectID, began: time.Now(), young: map[string]shown{}}
 		var run context.Context
 		run, f.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -166,7 +161,7 @@ func (f *follow) run(ctx context.Context) {
 	for {
 		now := time.Now()
 		// A store that cannot be asked is asked again, and from the same time on.
-		if found, err := f.watchers.look(ctx, f.projectID, since, f.pending()); err == nil {
+		if found, err := f.watchers.shared.Changing(ctx, f.projectID, since, f.pending()); err == nil {
 			f.found(found, first)
 			since, first = now.Add(-lookBack), false
 		}

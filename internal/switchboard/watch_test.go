@@ -15,6 +15,7 @@ import (
 
 // elsewhere is a store that other nodes write to.
 type elsewhere struct {
+	Shared
 	mu         sync.Mutex
 	deliveries []phone.Delivery
 	away       bool
@@ -39,7 +40,7 @@ func (e *elsewhere) looked() int {
 	return e.looks
 }
 
-func (e *elsewhere) look(_ context.Context, projectID string, since time.Time, ids []string) (out []phone.Delivery, err error) {
+func (e *elsewhere) Changing(_ context.Context, projectID string, since time.Time, ids []string) (out []phone.Delivery, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.looks++
@@ -77,7 +78,7 @@ func heard(c <-chan phone.Delivery) (out []string) {
 func TestWatchersSeeWhatOtherNodesDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var e elsewhere
-		w := NewWatchers(e.look)
+		w := NewWatchers(&e)
 		check := func(c <-chan phone.Delivery, want ...string) {
 			t.Helper()
 			if got := heard(c); !slices.Equal(got, want) {
@@ -156,7 +157,7 @@ func TestWatchersSeeWhatOtherNodesDo(t *testing.T) {
 func TestWatchersLookOnlyWhileSomebodyWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var e elsewhere
-		w := NewWatchers(e.look)
+		w := NewWatchers(&e)
 		ctx, leave := context.WithCancel(t.Context())
 		w.watch(ctx, "a")
 		w.watch(ctx, "a")
@@ -188,7 +189,7 @@ func TestWatchersLookOnlyWhileSomebodyWatches(t *testing.T) {
 func TestWhatWasShownIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var e elsewhere
-		w := NewWatchers(e.look)
+		w := NewWatchers(&e)
 		ctx, leave := context.WithCancel(t.Context())
 		c := w.watch(ctx, "a")
 		synctest.Wait()
