@@ -83,18 +83,10 @@ func TestAListenersDeliveriesAreTheNodesThatHasItsConnection(t *testing.T) {
 	}
 
 	// A turn is asked by the node that the caller is connected to: it says where to go.
-	turn := func(node int) phone.Accepted {
-		id := phone.NewID("")
-		return f.nodes[node].AcceptTurn(t.Context(), &phone.NewEvent{
-			ProjectID: fleetProject, Type: phone.EventMessage, Channel: phone.ChannelVoice, Direction: phone.Inbound, Number: fleetNumber, Participant: "+9",
-			ID: phone.PrefixEvent + id, MessageID: phone.PrefixMessage + id, Body: "hello", At: time.Now().UTC(),
-			Call: &phone.Call{ID: "call" + id}, Data: func(string, string) []byte { return []byte("{}") },
-		})
-	}
-	if a := turn(0); a.Err != nil || a.Refused != "" || a.Webhook == nil || a.Webhook.ID != l.ID {
+	if a := f.turn(0, "call_1", time.Now().UTC()); a.Err != nil || a.Refused != "" || a.Webhook == nil || a.Webhook.ID != l.ID {
 		t.Errorf("a turn through the node: %+v", a)
 	}
-	if a := turn(1); a.Err != nil || a.Refused != phone.ErrorListenerElsewhere {
+	if a := f.turn(1, "call_2", time.Now().UTC()); a.Err != nil || a.Refused != phone.ErrorListenerElsewhere {
 		t.Errorf("a turn through another: %+v", a)
 	}
 }

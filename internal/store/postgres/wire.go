@@ -74,7 +74,7 @@ func (c columnCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value a
 
 // Encode implements pgtype.EncodePlan.
 func (c columnCodec) Encode(value any, buf []byte) ([]byte, error) {
-	buf = c.buffers.forParam(buf, sizeOf(value))
+	buf = withRoom(&c.buffers.params, buf, sizeOf(value))
 	switch all := value.(type) {
 	case []string:
 		buf = c.begin(buf, len(all))
@@ -131,19 +131,20 @@ const (
 	arrayHeader = 5 * 4
 )
 
-// forParam is buf with room for so many bytes more.
-func (b *buffers) forParam(buf []byte, size int) []byte {
+// withRoom is buf with room for so many bytes more: in the kept buffer, which grows
+// for it up to maxKept.
+func withRoom(kept *[]byte, buf []byte, size int) []byte {
 	if cap(buf)-len(buf) >= size {
 		return buf
 	}
-	if need := len(buf) + size; cap(b.params) < need {
+	if need := len(buf) + size; cap(*kept) < need {
 		grown := make([]byte, 0, max(2*len(buf), need, 4<<10))
 		if cap(grown) > maxKept {
 			return append(grown, buf...)
 		}
-		b.params = grown
+		*kept = grown
 	}
-	return append(b.params[:0], buf...)
+	return append((*kept)[:0], buf...)
 }
 
 // sizeOf is how many bytes a parameter takes when it is sent, or about as many.
@@ -200,17 +201,7 @@ func (room) Decode([]byte) error { return nil }
 
 // Encode makes the room.
 func (r room) Encode(buf []byte) ([]byte, error) {
-	if cap(buf)-len(buf) >= r.size {
-		return buf, nil
-	}
-	if need := len(buf) + r.size; cap(r.buffers.message) < need {
-		grown := make([]byte, 0, need)
-		if need > maxKept {
-			return append(grown, buf...), nil
-		}
-		r.buffers.message = grown
-	}
-	return append(r.buffers.message[:0], buf...), nil
+	return withRoom(&r.buffers.message, buf, r.size), nil
 }
 
 // row reads columns in order, as the server sent them.
