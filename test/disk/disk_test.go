@@ -196,7 +196,7 @@ func TestAFullDisk(t *testing.T) {
 	for range 2 {
 		fill(t, ballast)
 		s.refuses("the disk is full")
-		s.isNotReadyFor(t, ballast)
+		s.isNotReadyFor(ballast)
 		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)
 		}
@@ -206,26 +206,26 @@ func TestAFullDisk(t *testing.T) {
 
 // isNotReadyFor frees a page at a time: while events are refused the server must not
 // say that it is ready, though something smaller would find room.
-func (s *site) isNotReadyFor(t *testing.T, ballast string) {
-	t.Helper()
+func (s *site) isNotReadyFor(ballast string) {
+	s.Helper()
 	refused := 0
 	for range 8 {
 		info, err := os.Stat(ballast)
 		if err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
 		if err := os.Truncate(ballast, info.Size()-4096); err != nil {
-			t.Fatal(err)
+			s.Fatal(err)
 		}
 		if status, _ := s.send(2000); status == http.StatusAccepted {
 			break
 		}
 		refused++
 		if status, answer, err := s.client.Do("GET", "/readyz", "", nil, nil); err != nil || status != http.StatusServiceUnavailable {
-			t.Errorf("an event was refused with %d pages free, and /readyz says: %d %s %v", refused, status, answer, err)
+			s.Errorf("an event was refused with %d pages free, and /readyz says: %d %s %v", refused, status, answer, err)
 		}
 	}
-	t.Logf("refused with up to %d pages free", refused)
+	s.Logf("refused with up to %d pages free", refused)
 }
 
 // fill takes what room there is.

@@ -200,14 +200,53 @@ var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, T
 // errDown says that no node could be asked.
 var errDown = errors.New("no node is up")
 
+// request is one to a node.
+func (n *node) request(method, path string, body io.Reader) (*http.Request, error) {
+	url := n.url.Load()
+	if url == nil {
+		return nil, errDown
+	}
+	req, err := http.NewRequest(method, *url+path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+apiKey)
+	req.Header.Set("Content-Type", "application/json")
+	return req, nil
+}
+
+// stream makes a request of a node whose answer comes bit by bit, until the test ends.
+func (f *fleet) stream(n *node, method, path, accept string, body io.Reader) *http.Response {
+	f.t.Helper()
+	req, err := n.request(method, path, body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	req.Header.Set("Accept", accept)
+	resp, err := http.DefaultClient.Do(req.WithContext(f.t.Context()))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// text hands a text in through a node, and returns its delivery.
+func (f *fleet) text(through *node, from, to string) string {
+	f.t.Helper()
+	var a struct{ DeliveryID string }
+	err := f.call(through, "POST", "/v1/events", "", object{"event": "agent.message", "channel": "sms",
+		"data": object{"from": from, "to": to, "message": "hello"}}, &a)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return a.DeliveryID
+}
+
 // call asks a node for something, any of them where n is nil.
 func (f *fleet) call(n *node, method, path, idempotency string, body, into any) error {
 	if n == nil {
 		n = f.nodes[rand.IntN(len(f.nodes))]
-	}
-	url := n.url.Load()
-	if url == nil {
-		return errDown
 	}
 	var in io.Reader
 	if body != nil {
@@ -217,12 +256,10 @@ func (f *fleet) call(n *node, method, path, idempotency string, body, into any) 
 		}
 		in = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequest(method, *url+path, in)
+	req, err := n.request(method, path, in)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
-	req.Header.Set("Content-Type", "application/json")
 	if idempotency != "" {
 		req.Header.Set("Idempotency-Key", idempotency)
 	}

@@ -122,13 +122,7 @@ func TestListeningAcrossNodes(t *testing.T) {
 	send := func(n *node) string {
 		t.Helper()
 		sent++
-		var a struct{ DeliveryID string }
-		err := f.call(n, "POST", "/v1/events", "", object{"event": "agent.message", "channel": "sms",
-			"data": object{"from": fmt.Sprintf("+1303555%04d", sent%20), "to": "+12025550000", "message": "hello"}}, &a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a.DeliveryID
+		return f.text(n, fmt.Sprintf("+1303555%04d", sent%20), "+12025550000")
 	}
 	expect := func(what string, ids []string, at *inbox, other *inbox, hook string) {
 		t.Helper()

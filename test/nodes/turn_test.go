@@ -18,18 +18,7 @@ import (
 func (f *fleet) ask(n *node, call, transcript string) (*http.Response, *bufio.Reader) {
 	f.t.Helper()
 	body := fmt.Sprintf(`{"event":"agent.message","channel":"voice","data":{"callId":%q,"from":"+13035550001","to":"+12025550000","transcript":%q}}`, call, transcript)
-	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, *n.url.Load()+"/v1/events", strings.NewReader(body))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/x-ndjson")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() { resp.Body.Close() })
+	resp := f.stream(n, http.MethodPost, "/v1/events", "application/x-ndjson", strings.NewReader(body))
 	return resp, bufio.NewReader(resp.Body)
 }
 

@@ -28,16 +28,7 @@ func (w *watched) times(state string) int {
 // watch reads a node's stream of deliveries, from when it returns on.
 func (f *fleet) watch(n *node) *watched {
 	f.t.Helper()
-	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, *n.url.Load()+"/v1/deliveries/stream", nil)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() { resp.Body.Close() })
+	resp := f.stream(n, http.MethodGet, "/v1/deliveries/stream", "text/event-stream", nil)
 	w := &watched{shown: map[string]int{}}
 	lines := bufio.NewScanner(resp.Body)
 	if !lines.Scan() { // its first line says that it is open
@@ -76,17 +67,11 @@ func TestEveryNodeShowsWhatAllDo(t *testing.T) {
 	if err := f.must("POST", "/v1/agents/"+agent+"/webhook", "", object{"url": in.URL}, nil); err != nil {
 		t.Fatal(err)
 	}
-	send := func(n, through int) string {
+	send := func(n int) string {
 		t.Helper()
-		var a struct{ DeliveryID string }
-		err := f.call(f.nodes[through], "POST", "/v1/events", "", object{"event": "agent.message", "channel": "sms", "data": object{
-			"from": fmt.Sprintf("+1303555%04d", n%4), "to": "+12025550000", "message": fmt.Sprint("text ", n)}}, &a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a.DeliveryID
+		return f.text(f.nodes[n%3], fmt.Sprintf("+1303555%04d", n%4), "+12025550000")
 	}
-	before := send(0, 1)
+	before := send(1)
 	select {
 	case <-in.came:
 	case <-time.After(patience):
@@ -98,7 +83,7 @@ func TestEveryNodeShowsWhatAllDo(t *testing.T) {
 	}
 	var ids []string
 	for n := range 60 {
-		ids = append(ids, send(n, n%3))
+		ids = append(ids, send(n))
 	}
 	for i, s := range streams {
 		for _, id := range ids {
